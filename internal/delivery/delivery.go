@@ -1,0 +1,48 @@
+// Package delivery empties the outbox: it hands each queued message to the
+// sender of its channel and remembers how that went.
+package delivery
+
+import (
+	"context"
+	"errors"
+
+	"countersign/internal/domain/message"
+)
+
+// A Sender takes one message to its recipient. It returns nil only when
+// somebody else has taken charge of the message, stops soon after ctx ends,
+// and marks with Permanent what no later attempt can cure. Its errors may
+// quote the recipient and the message: the Worker takes that out.
+type Sender interface {
+	Send(ctx context.Context, m message.Message) error
+}
+
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+// Permanent marks err as one that no later attempt can cure. Every other error
+// of a sender is temporary.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return permanentError{err}
+}
+
+// IsPermanent reports whether err was marked with Permanent.
+func IsPermanent(err error) bool {
+	var p permanentError
+	return errors.As(err, &p)
+}
+
+// A setupError is temporary, because only the operator can cure it and the
+// message is innocent; it is logged louder than a server that is merely busy.
+type setupError struct{ error }
+
+func (e setupError) Unwrap() error { return e.error }
+
+func isSetup(err error) bool {
+	var s setupError
+	return errors.As(err, &s)
+}

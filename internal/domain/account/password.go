@@ -1,0 +1,96 @@
+package account
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/trustelem/zxcvbn"
+	"golang.org/x/text/unicode/norm"
+
+	"countersign/internal/fault"
+)
+
+// Lengths of a password in code points (NIST SP 800-63B-4 §3.1.1.2).
+const (
+	PasswordMinAlone   = 15 // where the password can be the only factor
+	PasswordMinWithMFA = 8
+	PasswordMax        = 128
+)
+
+// Faults about a new password. Each says what would be accepted.
+var (
+	ErrPasswordMissing = fault.New(fault.Invalid, "password.missing").On("new_password")
+	ErrPasswordShort   = fault.New(fault.Invalid, "password.short").On("new_password")
+	ErrPasswordLong    = fault.New(fault.Invalid, "password.long").On("new_password").With("Max", PasswordMax)
+	ErrPasswordCommon  = fault.New(fault.Invalid, "password.common").On("new_password")
+	ErrPasswordContext = fault.New(fault.Invalid, "password.context").On("new_password")
+	ErrPasswordSame    = fault.New(fault.Invalid, "password.same").On("new_password")
+)
+
+// guessableBelow is the number of guesses under which a password counts as
+// common: it is on the list, or a list word with the usual decorations.
+const guessableBelow = 1e6
+
+// CheckPassword says whether password may become the password of someone
+// known by the context words given (sign-in name, account, product).
+// There are no rules about kinds of characters.
+func CheckPassword(password string, mfa bool, context ...string) error {
+	minimum := PasswordMinAlone
+	if mfa {
+		minimum = PasswordMinWithMFA
+	}
+	password = norm.NFC.String(password)
+	length := utf8.RuneCountInString(password)
+	switch {
+	case length == 0:
+		return ErrPasswordMissing
+	case length < minimum:
+		return ErrPasswordShort.With("Min", minimum)
+	case length > PasswordMax:
+		return ErrPasswordLong
+	}
+	lower := strings.ToLower(password)
+	words := contextWords(context)
+	rest := lower
+	for _, w := range words {
+		if strings.Contains(lower, w) && len(w) >= 8 {
+			return ErrPasswordContext
+		}
+		rest = strings.ReplaceAll(rest, w, "")
+	}
+	if rest != lower && utf8.RuneCountInString(rest) < 8 { // a name and a few characters
+		return ErrPasswordContext
+	}
+	if zxcvbn.PasswordStrength(cut(lower, 64), words).Guesses < guessableBelow {
+		return ErrPasswordCommon
+	}
+	return nil
+}
+
+// contextWords takes names apart: alice@example.com is also alice and example.
+func contextWords(context []string) []string {
+	var words []string
+	for _, c := range context {
+		c = strings.ToLower(strings.TrimSpace(c))
+		if len(c) >= 3 {
+			words = append(words, c)
+		}
+		for _, w := range strings.FieldsFunc(c, func(r rune) bool { return strings.ContainsRune("@.-_+ ", r) }) {
+			if len(w) >= 4 && w != c {
+				words = append(words, w)
+			}
+		}
+	}
+	return words
+}
+
+// cut bounds what the estimator sees: its time grows faster than the length.
+func cut(s string, runes int) string {
+	for i := range s {
+		if runes == 0 {
+			return s[:i]
+		}
+		runes--
+	}
+	return s
+}

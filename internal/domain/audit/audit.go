@@ -1,0 +1,164 @@
+// Package audit describes what happened, by whose hand, and the keyed chain that keeps it true.
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"countersign/internal/domain/account"
+)
+
+// A Name says what happened. Names that the documented system has are its own.
+type Name string
+
+// The events.
+const (
+	AccountReg          Name = "AccountReg"
+	ConsoleSignin       Name = "ConsoleSignin"
+	ConsoleSignout      Name = "ConsoleSignout"
+	EmailConfirm        Name = "EmailConfirm"
+	PasswordModify      Name = "PasswordModify"
+	MFABind             Name = "MFABind"
+	MFAUnbind           Name = "MFAUnbind"
+	MFAResynchronise    Name = "MFAResynchronise"
+	RecoveryCodesCreate Name = "RecoveryCodesCreate"
+	RecoveryCodeUse     Name = "RecoveryCodeUse"
+	IdentityVerify      Name = "IdentityVerify"
+	CodeSend            Name = "CodeSend"
+	CodeBudgetEmpty     Name = "CodeBudgetEmpty"
+	SessionEnd          Name = "SessionEnd"
+	DeviceReplay        Name = "DeviceReplay"
+	LocaleModify        Name = "LocaleModify"
+	SetupLink           Name = "SetupLink"
+	KeyRotate           Name = "KeyRotate"
+)
+
+// Operator is the chain of what concerns no account.
+const Operator account.ID = "0"
+
+// An Actor is whoever does something. Every write has one.
+type Actor struct {
+	Kind      string `json:"kind"`         // owner, visitor, operator, system
+	ID        string `json:"id,omitempty"` // identity
+	Name      string `json:"name,omitempty"`
+	Address   string `json:"address,omitempty"`
+	UserAgent string `json:"user_agent,omitempty"`
+	Request   string `json:"request,omitempty"`
+
+	// Housekeeping actors change nothing that a person would ask about
+	// (expiry, counters, leases), and may write without an event.
+	housekeeping bool
+}
+
+// Housekeeping is the actor of work that needs no event; purpose says which.
+func Housekeeping(purpose string) Actor {
+	return Actor{Kind: "system", Name: purpose, housekeeping: true}
+}
+
+// OperatorActor is who acts through the command line.
+func OperatorActor(command string) Actor { return Actor{Kind: "operator", Name: command} }
+
+// NeedsEvent reports whether a write by a must leave an event.
+func (a Actor) NeedsEvent() bool { return !a.housekeeping }
+
+// An Event is one thing that happened. It holds copies, never references.
+type Event struct {
+	Account  account.ID         `json:"account"`
+	Seq      int64              `json:"seq"`
+	At       time.Time          `json:"at"`
+	Name     Name               `json:"name"`
+	Actor    Actor              `json:"actor"`
+	Identity account.IdentityID `json:"identity,omitempty"` // whom it concerns
+	Target   string             `json:"target,omitempty"`
+	Refused  string             `json:"refused,omitempty"` // code of the refusal; empty: done
+	Details  map[string]string  `json:"details,omitempty"`
+	KeyID    uint32             `json:"key_id"`
+	Hash     []byte             `json:"-"`
+}
+
+// Content is the form of the event that is stored and authenticated.
+func (e Event) Content() ([]byte, error) {
+	b, err := json.Marshal(e) // field order is fixed, map keys are sorted
+	if err != nil {
+		return nil, fmt.Errorf("write an event: %w", err)
+	}
+	return b, nil
+}
+
+// ParseContent reads what Content wrote.
+func ParseContent(b []byte) (Event, error) {
+	var e Event
+	if err := json.Unmarshal(b, &e); err != nil {
+		return e, fmt.Errorf("read an event: %w", err)
+	}
+	return e, nil
+}
+
+// A MAC authenticates a message under the key with the id given.
+type MAC func(keyID uint32, message []byte) ([]byte, error)
+
+// Link returns the hash of an event: it covers the event and all before it.
+func Link(mac MAC, previous []byte, keyID uint32, content []byte) ([]byte, error) {
+	message := fmt.Appendf(nil, "%d:", len(previous))
+	message = append(message, previous...)
+	return mac(keyID, append(message, content...))
+}
+
+// ErrBroken says where a chain does not hold.
+type ErrBroken struct {
+	Account account.ID
+	Seq     int64
+	Why     string
+}
+
+func (e *ErrBroken) Error() string {
+	return fmt.Sprintf("audit chain of account %s is broken at event %d: %s", e.Account, e.Seq, e.Why)
+}
+
+// A Chain checks the events of one account in order.
+type Chain struct {
+	Account account.ID
+	Seq     int64
+	Hash    []byte
+}
+
+// Next checks one stored event against what came before it.
+func (c *Chain) Next(mac MAC, seq int64, content, hash []byte) error {
+	broken := func(why string) error { return &ErrBroken{c.Account, c.Seq + 1, why} }
+	if seq != c.Seq+1 {
+		return broken(fmt.Sprintf("the next one stored is %d", seq))
+	}
+	e, err := ParseContent(content)
+	if err != nil {
+		return broken("it cannot be read")
+	}
+	if e.Seq != seq || e.Account != c.Account {
+		return broken("it belongs elsewhere")
+	}
+	want, err := Link(mac, c.Hash, e.KeyID, content)
+	if err != nil {
+		return broken(err.Error())
+	}
+	if !bytes.Equal(want, hash) {
+		return broken("its content does not match its hash")
+	}
+	c.Seq, c.Hash = seq, hash
+	return nil
+}
+
+// End checks that the chain ends where the head says.
+func (c *Chain) End(seq int64, hash []byte) error {
+	if c.Seq != seq || !bytes.Equal(c.Hash, hash) {
+		return &ErrBroken{c.Account, c.Seq + 1, fmt.Sprintf("the head says %d events", seq)}
+	}
+	return nil
+}
+
+// IsBroken reports whether err is about a broken chain.
+func IsBroken(err error) bool {
+	var b *ErrBroken
+	return errors.As(err, &b)
+}

@@ -1,0 +1,104 @@
+// Package ceremony describes one sign-in, sign-up, verification or binding under way.
+package ceremony
+
+import (
+	"time"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/policy"
+	"countersign/internal/fault"
+)
+
+// Lifetime is how long a ceremony may take.
+const Lifetime = 10 * time.Minute
+
+// A Kind says what a ceremony leads to.
+type Kind string
+
+// The kinds.
+const (
+	SignUp Kind = "signup" // an account
+	SignIn Kind = "signin" // a session
+	Verify Kind = "verify" // a proof within a session
+	Bind   Kind = "bind"   // a virtual MFA device
+)
+
+// A Ceremony holds facts; the next step is computed from them.
+type Ceremony struct {
+	ID        string
+	Kind      Kind
+	Account   account.ID // empty for a sign-up
+	Identity  account.IdentityID
+	Epoch     int64
+	TokenHash []byte // of the cookie; empty where the session's cookie serves
+	Session   string // the session it belongs to, for Verify and Bind
+	Proofs    []factor.Proof
+	TriesLeft int // counts down, never up
+	ReturnTo  string
+	Action    policy.Action
+	CreatedAt time.Time
+	ExpiresAt time.Time
+	Private   Private
+}
+
+// Private is what a ceremony keeps sealed.
+type Private struct {
+	Email        string `json:"email,omitempty"`
+	PasswordHash string `json:"password_hash,omitempty"`
+	SetupLink    []byte `json:"setup_link,omitempty"` // hash of the set-up link's token
+	Seed         []byte `json:"seed,omitempty"`
+	Locale       string `json:"locale,omitempty"`
+}
+
+// Faults about ceremonies.
+var (
+	ErrGone    = fault.New(fault.Expired, "ceremony.gone")
+	ErrNoTries = fault.New(fault.Expired, "ceremony.no_tries")
+)
+
+// Open reports whether the ceremony may go on at now.
+func (c Ceremony) Open(now time.Time) error {
+	if !now.Before(c.ExpiresAt) {
+		return ErrGone
+	}
+	if c.TriesLeft <= 0 {
+		return ErrNoTries
+	}
+	return nil
+}
+
+// A Code is a code sent by mail or text message: bound to one ceremony, and
+// so to its browser, purpose and identity.
+type Code struct {
+	ID        string
+	Ceremony  string
+	Method    factor.Method
+	To        string // destination, for the bounds on sending
+	Digits    int
+	KeyID     uint32
+	MAC       []byte // the code itself is only ever in the message
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+// Limits of sent codes.
+const (
+	CodeLifetime     = 10 * time.Minute
+	CodesValid       = 2 // the newest of a ceremony: text messages come late
+	ResendAfter      = time.Minute
+	SendsPerHour     = 5
+	SendsPerDay      = 100 // of one account
+	SendWindow       = time.Hour
+	AccountSendLimit = 24 * time.Hour
+)
+
+// Faults about sent codes.
+var (
+	ErrSendSoon    = fault.New(fault.Throttled, "code.send_soon")
+	ErrSendTooMany = fault.New(fault.Throttled, "code.send_too_many")
+	ErrCodeExpired = fault.New(fault.Unproven, "code.expired").On("code")
+	ErrNotSent     = fault.New(fault.Unproven, "code.not_sent").On("code")
+	ErrLongerAsked = fault.New(fault.Unproven, "code.longer_asked").On("code")
+	ErrSentWrong   = fault.New(fault.Unproven, "code.sent_wrong").On("code")
+)

@@ -1,0 +1,49 @@
+// Package factor describes what people prove themselves with, and verifies it.
+package factor
+
+import (
+	"strings"
+	"time"
+)
+
+// A Method is a way to prove something.
+type Method string
+
+// The methods. Their names are API.
+const (
+	Password     Method = "password"
+	Email        Method = "email"
+	VirtualMFA   Method = "virtual_mfa"
+	RecoveryCode Method = "recovery_code"
+)
+
+// strength orders the methods (NIST SP 800-63B-4 §3): a stronger one may
+// change a weaker one, never the other way round. A recovery code stands in
+// for the device it was made with.
+var strength = map[Method]int{Password: 1, Email: 2, VirtualMFA: 4, RecoveryCode: 4}
+
+// Strength returns the rank of m; 0 for what is no method.
+func (m Method) Strength() int { return strength[m] }
+
+// Guessable reports whether m is a short code, so that its tries must be counted.
+func (m Method) Guessable() bool { return m == Email || m == VirtualMFA }
+
+// A Proof is a method that succeeded.
+type Proof struct {
+	Method Method    `json:"method"`
+	At     time.Time `json:"at"`
+}
+
+// NormalCode returns the digits of a code as people type and paste it:
+// without spaces and hyphens, full-width digits as plain ones.
+func NormalCode(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= '０' && r <= '９':
+			return r - '０' + '0'
+		case r == ' ' || r == '-' || r == '\t' || r == '\u00a0' || r == '\u3000' || r == '\u2011' || r == '\u2013' || r == '－':
+			return -1
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,145 @@
+// Conveniences only: every page works without this file; what needs it is `hidden` in the HTML.
+const all = (selector, run) => document.querySelectorAll(selector).forEach(run);
+const on = (target, type, run) => target.addEventListener(type, run);
+const textOf = (el) => {
+  const items = [...el.querySelectorAll('li')];
+  return items.length ? items.map((li) => li.textContent.trim()).join('\n') + '\n' : (el.value ?? el.textContent).trim();
+};
+
+// One polite place for spoken confirmations.
+const live = document.body.appendChild(document.createElement('p'));
+live.className = 'visually-hidden';
+live.setAttribute('role', 'status');
+
+all('.error-summary[tabindex="-1"]', (box) => box.focus());
+
+// Show or hide a password. It is hidden again before it is sent.
+all('.reveal', (box) => {
+  const input = box.querySelector('input');
+  const button = box.querySelector('.reveal-toggle');
+  const show = (yes) => {
+    input.type = yes ? 'text' : 'password';
+    button.setAttribute('aria-pressed', yes);
+    button.textContent = yes ? button.dataset.hide : button.dataset.show;
+  };
+  button.hidden = false;
+  on(button, 'click', () => show(input.type === 'password'));
+  if (input.form) on(input.form, 'submit', () => show(false));
+});
+
+// Copy, download, print.
+const said = (button) => {
+  const text = button.textContent;
+  live.textContent = button.textContent = button.dataset.done;
+  setTimeout(() => { button.textContent = text; live.textContent = ''; }, 2500);
+};
+all('[data-copy]', (button) => {
+  button.hidden = !navigator.clipboard;
+  on(button, 'click', () => navigator.clipboard.writeText(textOf(document.querySelector(button.dataset.copy))).then(() => said(button)));
+});
+all('[data-download]', (button) => {
+  button.hidden = false;
+  on(button, 'click', () => {
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(new Blob([textOf(document.querySelector(button.dataset.download))], { type: 'text/plain' }));
+    link.download = button.dataset.name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 9e3);
+    said(button);
+  });
+});
+all('[data-print]', (button) => { button.hidden = false; on(button, 'click', () => print()); });
+
+// Submit once. The button is disabled after the form data was taken, so its name and value are sent.
+const busy = new Map();
+on(document, 'submit', (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || 'again' in form.dataset) return;
+  if (form.ariaBusy === 'true') return event.preventDefault();
+  form.ariaBusy = 'true';
+  const button = event.submitter ?? form.querySelector('button:not([type=button])');
+  if (button) setTimeout(() => {
+    busy.set(button, button.textContent);
+    button.disabled = true;
+    if (button.dataset.busy) live.textContent = button.textContent = button.dataset.busy;
+  });
+});
+on(window, 'pageshow', (event) => {
+  if (!event.persisted) return;
+  busy.forEach((text, button) => { button.disabled = false; button.textContent = text; });
+  busy.clear();
+  live.textContent = '';
+  all('form', (form) => { form.ariaBusy = null; });
+});
+
+// Codes: tidy what was pasted or filled in; send only if a full code came at once and is the only one.
+all('input[data-code]', (input) => {
+  let before = input.value.length;
+  on(input, 'input', (event) => {
+    if (event.isComposing) return;
+    const code = input.value.normalize('NFKC').replace(/[\s\p{Pd}]/gu, '');
+    const atOnce = code.length - before > 1;
+    before = code.length;
+    if (code !== input.value && (atOnce || /[^\x20-\x7f]/.test(input.value))) input.value = code;
+    const { form } = input;
+    if (atOnce && code.length === +input.dataset.code && form?.querySelectorAll('[data-code]').length === 1) {
+      form.requestSubmit(form.querySelector('button:not([type=button])'));
+    }
+  });
+});
+
+// "Send again" waits, and says how long. The server keeps the rule.
+all('[data-resend]', (button) => {
+  const text = button.textContent;
+  const until = Date.now() + button.dataset.resend * 1e3;
+  const tick = () => {
+    const left = Math.ceil((until - Date.now()) / 1e3);
+    button.textContent = (button.disabled = left > 0) ? button.dataset.wait.replace('{n}', left) : text;
+    if (left > 0) setTimeout(tick, 500);
+  };
+  tick();
+});
+
+// What was typed (no password, no code) survives a change of language or theme, once.
+const key = 'keep:' + location.pathname;
+const kept = () => [...document.querySelectorAll('input[type=text][id], input[type=email][id], input[type=tel][id]')]
+  .filter((i) => !i.matches('[data-code], [autocomplete=one-time-code], [autocomplete*=password], [autocomplete=off]'));
+try {
+  const saved = JSON.parse(sessionStorage[key] ?? '{}');
+  delete sessionStorage[key];
+  kept().forEach((i) => { i.value ||= saved[i.id] ?? ''; });
+  all('form[data-keep]', (form) => on(form, 'submit', () => {
+    sessionStorage[key] = JSON.stringify(Object.fromEntries(kept().map((i) => [i.id, i.value])));
+  }));
+} catch { /* no storage: nothing is kept */ }
+
+// Exact local time on the times.
+all('time[data-relative]', (time) => {
+  time.title = new Date(time.dateTime).toLocaleString(document.documentElement.lang, { dateStyle: 'full', timeStyle: 'long' });
+});
+
+// Menus close on Escape and on a click elsewhere.
+const close = (event) => all('.menu[open]', (menu) => {
+  if (event.key === 'Escape') menu.querySelector('summary').focus();
+  else if (event.key || menu.contains(event.target)) return;
+  menu.open = false;
+});
+on(document, 'click', close);
+on(document, 'keydown', close);
+
+// Two minutes before the idle end: say so, and offer to stay.
+const idle = +document.body.dataset.idleSeconds;
+const warning = document.querySelector('.idle-warning');
+if (idle && warning) {
+  const stay = warning.querySelector('[data-ping]');
+  let back;
+  const start = () => setTimeout(() => { back = document.activeElement; warning.hidden = false; stay.focus(); }, (idle - 120) * 1e3);
+  on(stay, 'click', async () => {
+    const answer = await fetch(stay.dataset.ping, { method: 'POST', body: new URLSearchParams(new FormData(stay.form)) }).catch(() => 0);
+    if (!answer.ok) return location.reload();
+    warning.hidden = true;
+    back?.focus();
+    start();
+  });
+  start();
+}

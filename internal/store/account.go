@@ -1,0 +1,160 @@
+package store
+
+import (
+	"time"
+
+	"countersign/internal/domain/account"
+)
+
+// AddAccount adds an account.
+func (tx *Tx) AddAccount(a account.Account) error {
+	_, err := tx.exec("INSERT INTO account (id, alias, created_at) VALUES ($1, $2, $3)", a.ID, a.Alias, micros(a.CreatedAt))
+	return err
+}
+
+// AddIdentity adds an identity; account.ErrEmailTaken if the address serves another.
+func (tx *Tx) AddIdentity(i account.Identity) error {
+	_, err := tx.exec(`INSERT INTO identity (account_id, id, role, email, email_key, email_confirmed_at, password_hash, password_changed_at, locale, epoch, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		i.Account, i.ID, i.Role, i.Email, account.EmailKey(i.Email), micros(i.EmailConfirmedAt), i.PasswordHash, micros(i.PasswordChangedAt), i.Locale, i.Epoch, micros(i.CreatedAt))
+	if err != nil && tx.db.dialect.taken(err) {
+		return account.ErrEmailTaken
+	}
+	return err
+}
+
+// Account returns the account named.
+func (r *Reader) Account(id account.ID) (account.Account, error) {
+	a := account.Account{ID: id}
+	var created int64
+	err := r.row("SELECT alias, created_at FROM account WHERE id = $1", []any{id}, &a.Alias, &created)
+	a.CreatedAt = instant(created)
+	return a, err
+}
+
+// AnyAccount reports whether an account exists.
+func (r *Reader) AnyAccount() (bool, error) {
+	var any bool
+	err := r.row("SELECT EXISTS (SELECT 1 FROM account)", nil, &any)
+	return any, err
+}
+
+// EachOwner calls f for every account and its owner, oldest first.
+func (r *Reader) EachOwner(f func(account.Account, account.Identity) error) error {
+	return r.each("SELECT a.id, a.alias, a.created_at, "+identityColumns("i.")+" FROM account a JOIN identity i ON i.account_id = a.id AND i.role = 'owner' ORDER BY a.created_at, a.id", nil,
+		func(scan func(...any) error) error {
+			var a account.Account
+			var created int64
+			var row identityRow
+			if err := scan(append([]any{&a.ID, &a.Alias, &created}, row.targets()...)...); err != nil {
+				return err
+			}
+			a.CreatedAt = instant(created)
+			return f(a, row.identity())
+		})
+}
+
+type identityRow struct {
+	account.Identity
+	confirmed, changed, created int64
+}
+
+func identityColumns(p string) string {
+	return p + "account_id, " + p + "id, " + p + "role, " + p + "email, " + p + "email_confirmed_at, " + p + "password_hash, " + p + "password_changed_at, " + p + "locale, " + p + "epoch, " + p + "created_at"
+}
+
+func (r *identityRow) targets() []any {
+	return []any{&r.Account, &r.ID, &r.Role, &r.Email, &r.confirmed, &r.PasswordHash, &r.changed, &r.Locale, &r.Epoch, &r.created}
+}
+
+func (r *identityRow) identity() account.Identity {
+	r.EmailConfirmedAt, r.PasswordChangedAt, r.CreatedAt = instant(r.confirmed), instant(r.changed), instant(r.created)
+	return r.Identity
+}
+
+func (r *Reader) identityWhere(where string, arg any) (account.Identity, error) {
+	var row identityRow
+	err := r.row("SELECT "+identityColumns("")+" FROM identity WHERE "+where+r.forUpdate(), []any{arg}, row.targets()...)
+	return row.identity(), err
+}
+
+// Identity returns the identity named; within a write it is locked until the end.
+func (r *Reader) Identity(id account.IdentityID) (account.Identity, error) {
+	return r.identityWhere("id = $1", id)
+}
+
+// IdentityByEmail returns the identity that signs in with the address.
+func (r *Reader) IdentityByEmail(email string) (account.Identity, error) {
+	return r.identityWhere("email_key = $1", account.EmailKey(email))
+}
+
+// ConfirmEmail marks the identity's address as confirmed.
+func (tx *Tx) ConfirmEmail(id account.IdentityID) error {
+	return tx.one(ErrNoRow, "UPDATE identity SET email_confirmed_at = $2 WHERE id = $1", id, micros(tx.Now))
+}
+
+// SetLocale keeps the language that messages to the identity are written in.
+func (tx *Tx) SetLocale(id account.IdentityID, locale string) error {
+	return tx.one(ErrNoRow, "UPDATE identity SET locale = $2 WHERE id = $1", id, locale)
+}
+
+// SetPasswordHash replaces the hash from under which the password was proved;
+// it changes nothing when the password itself was changed meanwhile.
+func (tx *Tx) SetPasswordHash(id account.IdentityID, from, to string) error {
+	_, err := tx.exec("UPDATE identity SET password_hash = $3 WHERE id = $1 AND password_hash = $2", id, from, to)
+	return err
+}
+
+// SetPassword gives the identity a new password.
+func (tx *Tx) SetPassword(id account.IdentityID, hash string) error {
+	return tx.one(ErrNoRow, "UPDATE identity SET password_hash = $2, password_changed_at = $3 WHERE id = $1", id, hash, micros(tx.Now))
+}
+
+// RaiseEpoch voids every session and ceremony of the identity, and returns
+// the new epoch. keep names the session that lives on, with a new token to be
+// set by the caller; empty for none.
+func (tx *Tx) RaiseEpoch(id account.IdentityID, keep string) (int64, error) {
+	var epoch int64
+	if err := tx.row("UPDATE identity SET epoch = epoch + 1 WHERE id = $1 RETURNING epoch", []any{id}, &epoch); err != nil {
+		return 0, err
+	}
+	if _, err := tx.exec("DELETE FROM session WHERE identity_id = $1 AND id <> $2", id, keep); err != nil {
+		return 0, err
+	}
+	if _, err := tx.exec("UPDATE session SET epoch = $3 WHERE identity_id = $1 AND id = $2", id, keep, epoch); err != nil {
+		return 0, err
+	}
+	if _, err := tx.exec("DELETE FROM ceremony WHERE identity_id = $1", id); err != nil {
+		return 0, err
+	}
+	tx.revoked(id)
+	return epoch, nil
+}
+
+// AddSetupLink keeps the hash of a set-up link and voids the ones before it.
+func (tx *Tx) AddSetupLink(hash []byte, expires time.Time) error {
+	if _, err := tx.exec("UPDATE setup_link SET used_at = $1 WHERE used_at = 0", micros(tx.Now)); err != nil {
+		return err
+	}
+	_, err := tx.exec("INSERT INTO setup_link (token_hash, created_at, expires_at, used_at) VALUES ($1, $2, $3, 0)", hash, micros(tx.Now), micros(expires))
+	return err
+}
+
+// SetupLinkOpen reports whether the link is known and unused.
+func (r *Reader) SetupLinkOpen(hash []byte, now time.Time) (bool, error) {
+	var open bool
+	err := r.row("SELECT EXISTS (SELECT 1 FROM setup_link WHERE token_hash = $1 AND used_at = 0 AND expires_at > $2)", []any{hash, micros(now)}, &open)
+	return open, err
+}
+
+// SetupLinkKnown reports whether the link was ever one.
+func (r *Reader) SetupLinkKnown(hash []byte) (bool, error) {
+	var known bool
+	err := r.row("SELECT EXISTS (SELECT 1 FROM setup_link WHERE token_hash = $1)", []any{hash}, &known)
+	return known, err
+}
+
+// UseSetupLink uses the link up; refused is returned if it was used or has expired.
+func (tx *Tx) UseSetupLink(hash []byte, refused error) error {
+	return tx.one(refused, "UPDATE setup_link SET used_at = $2 WHERE token_hash = $1 AND used_at = 0 AND expires_at > $2", hash, micros(tx.Now))
+}

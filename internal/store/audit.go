@@ -1,0 +1,131 @@
+package store
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/audit"
+)
+
+func (r *Reader) chainMAC(keyID uint32, message []byte) ([]byte, error) {
+	return r.db.config.Keys.MAC(keyID, "audit chain", message)
+}
+
+// Record appends an event to its account's chain. The head's row is locked
+// until the end of the write, so that events follow one another.
+func (tx *Tx) Record(e audit.Event) error {
+	if e.Account == "" {
+		e.Account = audit.Operator
+	}
+	e.Actor, e.At, e.KeyID = tx.Actor, tx.Now.UTC().Truncate(time.Microsecond), tx.db.config.Keys.Newest()
+	e.Actor.UserAgent = clip(e.Actor.UserAgent, 400)
+	var previous []byte
+	err := tx.row(`INSERT INTO audit_head AS h (account_id, seq, hash) VALUES ($1, 1, $2)
+		ON CONFLICT (account_id) DO UPDATE SET seq = h.seq + 1 RETURNING seq, hash`, []any{e.Account, []byte{}}, &e.Seq, &previous)
+	if err != nil {
+		return err
+	}
+	content, err := e.Content()
+	if err != nil {
+		return err
+	}
+	hash, err := audit.Link(tx.chainMAC, previous, e.KeyID, content)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.exec("INSERT INTO audit_event (account_id, seq, identity_id, name, at, content, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		e.Account, e.Seq, e.Identity, e.Name, micros(e.At), content, hash); err != nil {
+		return err
+	}
+	tx.events++
+	return tx.one(errLost, "UPDATE audit_head SET hash = $3 WHERE account_id = $1 AND seq = $2", e.Account, e.Seq, hash)
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		s = strings.ToValidUTF8(s[:n], "")
+	}
+	return s
+}
+
+// History returns events that concern an identity, newest first: at most n,
+// all older than the one numbered before (0: from the newest on).
+func (r *Reader) History(a account.ID, i account.IdentityID, before int64, n int, names ...audit.Name) (list []audit.Event, err error) {
+	args := []any{a, i, before, n}
+	filter := ""
+	if len(names) > 0 {
+		marks := make([]string, len(names))
+		for k, name := range names {
+			args = append(args, name)
+			marks[k] = "$" + string(rune('0'+len(args)))
+		}
+		filter = " AND name IN (" + strings.Join(marks, ", ") + ")"
+	}
+	err = r.each("SELECT content FROM audit_event WHERE account_id = $1 AND identity_id = $2 AND ($3 = 0 OR seq < $3)"+filter+" ORDER BY seq DESC LIMIT $4", args,
+		func(scan func(...any) error) error {
+			var content []byte
+			if err := scan(&content); err != nil {
+				return err
+			}
+			e, err := audit.ParseContent(content)
+			list = append(list, e)
+			return err
+		})
+	return list, err
+}
+
+// A Head is where an account's chain ends.
+type Head struct {
+	Account account.ID
+	Seq     int64
+	Hash    []byte
+}
+
+// VerifyChains walks every chain and calls each with where it ends and
+// whether it holds.
+func (r *Reader) VerifyChains(each func(Head, error) error) error {
+	var heads []Head
+	err := r.each(`SELECT account_id, seq, hash FROM audit_head
+		UNION SELECT account_id, 0, hash FROM audit_event WHERE seq = 1 AND account_id NOT IN (SELECT account_id FROM audit_head) ORDER BY 1`, nil,
+		func(scan func(...any) error) error {
+			var h Head
+			err := scan(&h.Account, &h.Seq, &h.Hash)
+			heads = append(heads, h)
+			return err
+		})
+	if err != nil {
+		return err
+	}
+	for _, h := range heads {
+		err := r.verifyChain(h)
+		if err != nil && !audit.IsBroken(err) {
+			return err
+		}
+		if err := each(h, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Reader) verifyChain(h Head) error {
+	chain := audit.Chain{Account: h.Account, Hash: []byte{}}
+	err := r.each("SELECT seq, content, hash FROM audit_event WHERE account_id = $1 ORDER BY seq", []any{h.Account}, func(scan func(...any) error) error {
+		var seq int64
+		var content, hash []byte
+		if err := scan(&seq, &content, &hash); err != nil {
+			return err
+		}
+		return chain.Next(r.chainMAC, seq, content, hash)
+	})
+	var broken *audit.ErrBroken
+	if errors.As(err, &broken) {
+		return broken
+	}
+	if err != nil {
+		return err
+	}
+	return chain.End(h.Seq, h.Hash)
+}

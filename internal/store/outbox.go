@@ -1,0 +1,138 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"countersign/internal/domain/audit"
+	"countersign/internal/domain/message"
+	"countersign/internal/secret"
+)
+
+// letter is the sealed part of a message: all that is private.
+type letter struct {
+	To, Subject, Text, HTML, Locale string
+}
+
+func letterPlace(id string) secret.Place {
+	return secret.Place{Table: "outbox", Row: id, Column: "sealed"}
+}
+
+// AddMessage puts a message into the outbox; it is sent after the commit.
+func (tx *Tx) AddMessage(m message.Message) error {
+	id, err := tx.db.NewID()
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(letter{m.To, m.Subject, m.Text, m.HTML, m.Locale})
+	if err != nil {
+		return err
+	}
+	s := tx.db.config.Keys.Seal(letterPlace(id), b)
+	_, err = tx.exec(`INSERT INTO outbox (id, account_id, channel, kind, key_id, sealed, state, attempts, created_at, expires_at, next_at, sent_at, last_error)
+		VALUES ($1, $2, $3, $4, $5, $6, 'queued', 0, $7, $8, $7, 0, '')`,
+		id, m.Account, m.Channel, m.Kind, s.KeyID, s.Box, micros(tx.Now), micros(m.ExpiresAt))
+	tx.onDone = append(tx.onDone, tx.db.wake)
+	return err
+}
+
+func (db *DB) wake() {
+	select {
+	case db.woken <- struct{}{}:
+	default:
+	}
+}
+
+// Woken receives whenever messages may have come into the outbox.
+func (db *DB) Woken() <-chan struct{} { return db.woken }
+
+const messageColumns = "id, account_id, channel, kind, key_id, sealed, state, attempts, created_at, expires_at, next_at, sent_at, last_error"
+
+func (r *Reader) scanMessage(scan func(...any) error) (m message.Message, err error) {
+	var s secret.Sealed
+	var created, expires, next, sent int64
+	if err = scan(&m.ID, &m.Account, &m.Channel, &m.Kind, &s.KeyID, &s.Box, &m.State, &m.Attempts, &created, &expires, &next, &sent, &m.LastError); err != nil {
+		return m, err
+	}
+	m.CreatedAt, m.ExpiresAt, m.NextAt, m.SentAt = instant(created), instant(expires), instant(next), instant(sent)
+	b, err := r.db.config.Keys.Open(letterPlace(m.ID), s)
+	if err != nil {
+		return m, err
+	}
+	var l letter
+	err = json.Unmarshal(b, &l)
+	m.To, m.Subject, m.Text, m.HTML, m.Locale = l.To, l.Subject, l.Text, l.HTML, l.Locale
+	return m, err
+}
+
+// ClaimMessage takes one due message, for the length of lease: if nothing is
+// heard of it by then, another worker takes it. One statement decides.
+func (db *DB) ClaimMessage(ctx context.Context, lease time.Duration) (m message.Message, found bool, err error) {
+	err = db.Write(ctx, audit.Housekeeping("delivery"), func(tx *Tx) error {
+		skip := ""
+		if db.dialect.postgres {
+			skip = " FOR UPDATE SKIP LOCKED"
+		}
+		m, err = tx.scanMessage(func(into ...any) error {
+			return tx.row(`UPDATE outbox SET attempts = attempts + 1, next_at = $2 WHERE id =
+				(SELECT id FROM outbox WHERE state = 'queued' AND next_at <= $1 ORDER BY next_at, id LIMIT 1`+skip+`) RETURNING `+messageColumns,
+				[]any{micros(tx.Now), micros(tx.Now.Add(lease))}, into...)
+		})
+		found, err = HasRow(err)
+		return err
+	})
+	return m, found && err == nil, err
+}
+
+func (db *DB) setMessage(ctx context.Context, id string, state message.State, reason string, next time.Time) error {
+	return db.Write(ctx, audit.Housekeeping("delivery"), func(tx *Tx) error {
+		var sent time.Time
+		if state == message.Sent {
+			sent = tx.Now
+		}
+		return tx.one(ErrNoRow, "UPDATE outbox SET state = $2, last_error = $3, next_at = $4, sent_at = $5 WHERE id = $1",
+			id, state, clip(reason, 500), micros(next), micros(sent))
+	})
+}
+
+// MessageSent says that the message is on its way.
+func (db *DB) MessageSent(ctx context.Context, id string) error {
+	return db.setMessage(ctx, id, message.Sent, "", time.Time{})
+}
+
+// MessageFailed says that the message is to be tried again at retryAt.
+func (db *DB) MessageFailed(ctx context.Context, id, reason string, retryAt time.Time) error {
+	return db.setMessage(ctx, id, message.Queued, reason, retryAt)
+}
+
+// MessageDead gives the message up.
+func (db *DB) MessageDead(ctx context.Context, id, reason string) error {
+	return db.setMessage(ctx, id, message.Dead, reason, time.Time{})
+}
+
+// RetryMessage puts a dead message back into the queue.
+func (db *DB) RetryMessage(ctx context.Context, actor audit.Actor, id string) error {
+	return db.Write(ctx, actor, func(tx *Tx) error {
+		if err := tx.one(ErrNoRow, "UPDATE outbox SET state = 'queued', attempts = 0, next_at = $2 WHERE id = $1 AND state = 'dead'", id, micros(tx.Now)); err != nil {
+			return err
+		}
+		return tx.Record(audit.Event{Name: "MessageRetry", Target: id})
+	})
+}
+
+// Messages returns messages in the outbox, newest first, at most n; an empty
+// state means all of them.
+func (r *Reader) Messages(state message.State, n int) (list []message.Message, err error) {
+	err = r.each("SELECT "+messageColumns+" FROM outbox WHERE ($1 = '' OR state = $1) ORDER BY id DESC LIMIT $2", []any{string(state), n},
+		func(scan func(...any) error) error {
+			m, err := r.scanMessage(scan)
+			if errors.Is(err, secret.ErrSealed) { // shown by its outside
+				err = nil
+			}
+			list = append(list, m)
+			return err
+		})
+	return list, err
+}

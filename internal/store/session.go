@@ -1,0 +1,134 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/policy"
+	"countersign/internal/domain/session"
+)
+
+// AddSession keeps a new session under the hash of its token.
+func (tx *Tx) AddSession(s session.Session, hash []byte) error {
+	proofs, err := json.Marshal(s.Proofs)
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(`INSERT INTO session (id, account_id, identity_id, epoch, token_hash, proofs, created_at, last_seen_at, expires_at, address, user_agent)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10)`,
+		s.ID, s.Account, s.Identity, s.Epoch, hash, string(proofs), micros(s.CreatedAt), micros(s.ExpiresAt), s.Address, s.UserAgent)
+	return err
+}
+
+const sessionColumns = "s.id, s.account_id, s.identity_id, s.epoch, s.proofs, s.created_at, s.last_seen_at, s.expires_at, s.address, s.user_agent"
+
+func scanSession(scan func(...any) error) (s session.Session, err error) {
+	var proofs string
+	var created, seen, expires int64
+	if err = scan(&s.ID, &s.Account, &s.Identity, &s.Epoch, &proofs, &created, &seen, &expires, &s.Address, &s.UserAgent); err != nil {
+		return s, err
+	}
+	s.CreatedAt, s.LastSeenAt, s.ExpiresAt = instant(created), instant(seen), instant(expires)
+	return s, json.Unmarshal([]byte(proofs), &s.Proofs)
+}
+
+// sessionByHash reads the session of a token and says when it did. A session
+// from before the identity's present epoch is no session.
+func (r *Reader) sessionByHash(hash []byte) (session.Session, error) {
+	return scanSession(func(into ...any) error {
+		return r.row("SELECT "+sessionColumns+" FROM session s JOIN identity i ON i.id = s.identity_id AND i.epoch = s.epoch WHERE s.token_hash = $1", []any{hash}, into...)
+	})
+}
+
+// Session returns the session whose token has the hash given, from the cache
+// where it may be trusted.
+func (r *Reader) Session(hash []byte) (session.Session, error) {
+	now := r.db.config.Now()
+	if s, ok := r.db.sessions.get(hash, now); ok {
+		return s, nil
+	}
+	s, err := r.sessionByHash(hash)
+	if err == nil {
+		r.db.sessions.put(hash, s, now)
+	}
+	return s, err
+}
+
+// Sessions returns the live sessions of an identity, newest first.
+func (r *Reader) Sessions(a account.ID, i account.IdentityID) (list []session.Session, err error) {
+	err = r.each("SELECT "+sessionColumns+" FROM session s JOIN identity i ON i.id = s.identity_id AND i.epoch = s.epoch WHERE s.account_id = $1 AND s.identity_id = $2 ORDER BY s.last_seen_at DESC, s.id DESC", []any{a, i},
+		func(scan func(...any) error) error {
+			s, err := scanSession(scan)
+			list = append(list, s)
+			return err
+		})
+	return list, err
+}
+
+// SeeSession writes down that the session was used, at most once a minute.
+func (tx *Tx) SeeSession(id string) error {
+	_, err := tx.exec("UPDATE session SET last_seen_at = $2 WHERE id = $1 AND last_seen_at <= $3", id, micros(tx.Now), micros(tx.Now.Add(-session.SeenEvery)))
+	return err
+}
+
+// RenewSession gives a session a new token: its strength has risen. lost is
+// returned when the old token was replaced meanwhile.
+func (tx *Tx) RenewSession(id string, hash []byte, lost error) error {
+	var identity account.IdentityID
+	err := tx.row("UPDATE session SET token_hash = $2 WHERE id = $1 RETURNING identity_id", []any{id, hash}, &identity)
+	if errors.Is(err, ErrNoRow) {
+		return lost
+	}
+	tx.revoked(identity)
+	return err
+}
+
+// EndSession ends one session of an identity; gone is returned when it is no more.
+func (tx *Tx) EndSession(i account.IdentityID, id string, gone error) error {
+	tx.revoked(i)
+	return tx.one(gone, "DELETE FROM session WHERE identity_id = $1 AND id = $2", i, id)
+}
+
+// EndOtherSessions ends all sessions of an identity but one, and returns how many.
+func (tx *Tx) EndOtherSessions(i account.IdentityID, keep string) (int64, error) {
+	tx.revoked(i)
+	return tx.exec("DELETE FROM session WHERE identity_id = $1 AND id <> $2", i, keep)
+}
+
+// AddVerification keeps a verification made in a session.
+func (tx *Tx) AddVerification(sessionID string, g policy.Given) error {
+	_, err := tx.exec("INSERT INTO verification (id, session_id, scenario, target, method, given_at) VALUES ($1, $2, $3, $4, $5, $6)",
+		g.ID, sessionID, g.Scenario, g.Target, g.Method, micros(g.At))
+	return err
+}
+
+// Verifications returns those of a session that are not older than since.
+func (r *Reader) Verifications(sessionID string, since time.Time) (list []policy.Given, err error) {
+	err = r.each("SELECT id, scenario, target, method, given_at FROM verification WHERE session_id = $1 AND given_at >= $2 ORDER BY given_at DESC", []any{sessionID, micros(since)},
+		func(scan func(...any) error) error {
+			var g policy.Given
+			var at int64
+			err := scan(&g.ID, &g.Scenario, &g.Target, &g.Method, &at)
+			g.At = instant(at)
+			list = append(list, g)
+			return err
+		})
+	return list, err
+}
+
+// UseVerification uses a verification up; used is returned when another
+// request was first.
+func (tx *Tx) UseVerification(id string, used error) error {
+	return tx.one(used, "DELETE FROM verification WHERE id = $1", id)
+}
+
+// Facts returns what policy needs to know about an identity.
+func (r *Reader) Facts(i account.Identity, proofs []factor.Proof) (policy.Facts, error) {
+	f := policy.Facts{Role: i.Role, EmailConfirmed: !i.EmailConfirmedAt.IsZero(), Proofs: proofs}
+	var err error
+	f.VirtualMFA, f.RecoveryCodes, err = r.bound(i.Account, i.ID)
+	return f, err
+}

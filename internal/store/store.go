@@ -1,0 +1,332 @@
+// Package store remembers: SQLite or PostgreSQL behind one set of nouns.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"countersign/internal/domain/audit"
+	"countersign/internal/fault"
+	"countersign/internal/secret"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// ErrUnavailable says that the database does not do its part.
+var ErrUnavailable = fault.New(fault.Unavailable, "store.unavailable").After(5 * time.Second)
+
+// ErrNoRow says that there is no such row. It is no fault: what it means is
+// the flow's to say.
+var ErrNoRow = errors.New("store: no such row")
+
+// errUnaudited says that a write left no event.
+var errUnaudited = errors.New("store: write without an audit event")
+
+// errLost says that another transaction was first; Write tries again.
+var errLost = errors.New("store: row changed meanwhile")
+
+// A Config says where the database is and what the store needs from outside.
+type Config struct {
+	URL       string // postgres://…, or the path of an SQLite file
+	Keys      *secret.Keyring
+	Now       func() time.Time
+	Random    io.Reader
+	Log       *slog.Logger
+	Isolation sql.IsolationLevel // of writes on PostgreSQL; zero: READ COMMITTED
+}
+
+// A DB is an open store.
+type DB struct {
+	Reader
+	config  Config
+	dialect dialect
+	write   *sql.DB
+	read    *sql.DB
+
+	woken chan struct{}
+
+	sessions *sessionCache
+}
+
+// Open opens the database, brings its schema up to date, and checks that the
+// keys are the ones its secrets were sealed with.
+func Open(ctx context.Context, c Config) (*DB, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	db := &DB{config: c, woken: make(chan struct{}, 1), sessions: newSessionCache()}
+	var err error
+	if strings.HasPrefix(c.URL, "postgres://") || strings.HasPrefix(c.URL, "postgresql://") {
+		err = db.openPostgres(ctx)
+	} else {
+		err = db.openSQLite(ctx)
+	}
+	if err == nil {
+		db.Reader = Reader{db: db, ctx: nil, q: db.read}
+		if err = db.migrate(ctx); err == nil {
+			err = db.checkKeys(ctx)
+		}
+	}
+	if err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// Close closes the database.
+func (db *DB) Close() error {
+	var errs []error
+	for _, d := range []*sql.DB{db.read, db.write} {
+		if d != nil {
+			errs = append(errs, d.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (db *DB) provider() (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, "migrations/"+db.dialect.name)
+	if err != nil {
+		return nil, err
+	}
+	var options []goose.ProviderOption
+	if db.dialect.postgres {
+		locker, err := lock.NewPostgresSessionLocker()
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, goose.WithSessionLocker(locker))
+	}
+	return goose.NewProvider(db.dialect.goose, db.write, files, options...)
+}
+
+var migrating sync.Mutex // SQLite has no lock of its own for this
+
+func (db *DB) migrate(ctx context.Context) error {
+	migrating.Lock()
+	defer migrating.Unlock()
+	p, err := db.provider()
+	if err != nil {
+		return fmt.Errorf("prepare the migrations: %w", err)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate the database: %w", err)
+	}
+	return nil
+}
+
+// Ready reports whether the database answers.
+func (db *DB) Ready(ctx context.Context) error {
+	var one int
+	return db.fault(db.read.QueryRowContext(ctx, "SELECT count(*) FROM keyring_check").Scan(&one))
+}
+
+func (db *DB) checkKeys(ctx context.Context) error {
+	at := secret.Place{Table: "keyring_check", Row: "database", Column: "sealed"}
+	var s secret.Sealed
+	err := db.read.QueryRowContext(ctx, "SELECT key_id, sealed FROM keyring_check WHERE name = 'database'").Scan(&s.KeyID, &s.Box)
+	if errors.Is(err, sql.ErrNoRows) {
+		s = db.config.Keys.Seal(at, []byte("countersign"))
+		_, err = db.write.ExecContext(ctx, "INSERT INTO keyring_check (name, key_id, sealed) VALUES ('database', $1, $2) ON CONFLICT (name) DO NOTHING", s.KeyID, s.Box)
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("check the keys: %w", err)
+	}
+	if _, err := db.config.Keys.Open(at, s); err != nil {
+		return fmt.Errorf("the keys do not belong to this database: %w", err)
+	}
+	return nil
+}
+
+// fault turns what the driver says into what the fronts can show, and keeps
+// the driver's words for the log.
+func (db *DB) fault(err error) error {
+	var f *fault.Fault
+	switch {
+	case err == nil, errors.As(err, &f), errors.Is(err, ErrNoRow), errors.Is(err, errLost), errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, sql.ErrNoRows):
+		return ErrNoRow
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, db.dialect.name, err)
+}
+
+// A Tx is one write under way. Its time stands still.
+type Tx struct {
+	Reader
+	Now     time.Time
+	Actor   audit.Actor
+	events  int
+	onDone  []func()
+	queries *sql.Tx
+}
+
+// attempts bounds how often a write is tried again after it lost a race.
+const attempts = 200
+
+// Write runs f in one transaction, by the actor's hand. It commits when f
+// returns nil; a refusal that must be remembered is a value of f's, returned
+// after the commit. f may run several times and must not touch anything else.
+func (db *DB) Write(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) error {
+	for try := 1; ; try++ {
+		err := db.writeOnce(ctx, actor, f)
+		if err == nil || try == attempts || !(errors.Is(err, errLost) || db.dialect.again(err)) {
+			return db.fault(err)
+		}
+		pause := time.Duration(rand.Int64N(int64(time.Millisecond) * int64(min(try, 20)))) //nolint:gosec // spreads retries, no secret
+		select {
+		case <-ctx.Done():
+			return db.fault(ctx.Err())
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) error {
+	var options *sql.TxOptions
+	if db.dialect.postgres {
+		options = &sql.TxOptions{Isolation: db.config.Isolation}
+	}
+	t, err := db.write.BeginTx(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = t.Rollback() }()
+	tx := &Tx{Reader: Reader{db: db, ctx: ctx, q: t}, Now: db.config.Now(), Actor: actor, queries: t}
+	if err := f(tx); err != nil {
+		return err
+	}
+	if tx.events == 0 && actor.NeedsEvent() {
+		return errUnaudited
+	}
+	if err := t.Commit(); err != nil {
+		return err
+	}
+	for _, done := range tx.onDone {
+		done()
+	}
+	return nil
+}
+
+// queryer is what *sql.DB and *sql.Tx have in common.
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// A Reader reads: within a transaction as Tx, outside one through DB.Read.
+type Reader struct {
+	db  *DB
+	ctx context.Context // lives exactly as long as one call
+	q   queryer
+}
+
+// Read returns a reader outside any transaction.
+func (db *DB) Read(ctx context.Context) *Reader {
+	return &Reader{db: db, ctx: ctx, q: db.read}
+}
+
+func (r *Reader) row(query string, args []any, into ...any) error {
+	return r.db.fault(r.q.QueryRowContext(r.ctx, query, args...).Scan(into...))
+}
+
+// each calls f for every row.
+func (r *Reader) each(query string, args []any, f func(scan func(into ...any) error) error) error {
+	rows, err := r.q.QueryContext(r.ctx, query, args...)
+	if err != nil {
+		return r.db.fault(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := f(rows.Scan); err != nil {
+			return r.db.fault(err)
+		}
+	}
+	return r.db.fault(rows.Err())
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (tx *Tx) exec(query string, args ...any) (int64, error) {
+	res, err := tx.q.ExecContext(tx.ctx, query, args...)
+	if err != nil {
+		if tx.db.dialect.again(err) {
+			return 0, err // the whole transaction is tried again
+		}
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// one runs a statement that must change exactly one row; refused is returned
+// when it changed none, because another was first.
+func (tx *Tx) one(refused error, query string, args ...any) error {
+	n, err := tx.exec(query, args...)
+	if err == nil && n == 0 {
+		return refused
+	}
+	return err
+}
+
+// forUpdate locks the rows of a SELECT where the dialect needs it said.
+func (r *Reader) forUpdate() string {
+	if _, inTx := r.q.(*sql.Tx); inTx && r.db.dialect.postgres {
+		return " FOR UPDATE"
+	}
+	return ""
+}
+
+// Instants are stored as microseconds since 1970, UTC; zero stands for the zero time.
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func instant(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+// Now returns the store's time.
+func (db *DB) Now() time.Time { return db.config.Now() }
+
+// NewID returns an identifier: 26 letters, the first ten of which grow with
+// time, the rest random. It is no secret.
+func (db *DB) NewID() (string, error) {
+	const alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
+	var random [16]byte
+	if _, err := io.ReadFull(db.config.Random, random[:]); err != nil {
+		return "", fmt.Errorf("draw an id: %w", err)
+	}
+	var id [26]byte
+	ms := db.config.Now().UnixMilli()
+	for i := 9; i >= 0; i-- {
+		id[i] = alphabet[ms&31]
+		ms >>= 5
+	}
+	for i, b := range random {
+		id[10+i] = alphabet[b&31]
+	}
+	return string(id[:]), nil
+}

@@ -1,0 +1,127 @@
+package store
+
+import (
+	"errors"
+	"time"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/session"
+	"countersign/internal/domain/throttle"
+)
+
+// Budget returns the unknown-device lane of an identity, locked until the end
+// of the write. An identity that never failed has a full one.
+func (tx *Tx) Budget(a account.ID, i account.IdentityID) (b throttle.Budget, version int64, err error) {
+	var refilled, since, password int64
+	err = tx.row("SELECT tries_left, refilled_at, fails, fails_since, password_refill_at, version FROM guess_budget WHERE account_id = $1 AND identity_id = $2"+tx.forUpdate(),
+		[]any{a, i}, &b.Left, &refilled, &b.Fails, &since, &password, &version)
+	if errors.Is(err, ErrNoRow) {
+		return throttle.NewBudget(tx.Now), 0, nil
+	}
+	b.RefilledAt, b.FailsSince, b.PasswordRefillAt = instant(refilled), instant(since), instant(password)
+	return b, version, err
+}
+
+// SaveBudget keeps a budget. If another write changed it since version, the
+// whole write is tried again.
+func (tx *Tx) SaveBudget(a account.ID, i account.IdentityID, b throttle.Budget, version int64) error {
+	if version == 0 {
+		return tx.one(errLost, `INSERT INTO guess_budget (account_id, identity_id, tries_left, refilled_at, fails, fails_since, password_refill_at, version)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, 1) ON CONFLICT (account_id, identity_id) DO NOTHING`,
+			a, i, b.Left, micros(b.RefilledAt), b.Fails, micros(b.FailsSince), micros(b.PasswordRefillAt))
+	}
+	return tx.one(errLost, `UPDATE guess_budget SET tries_left = $3, refilled_at = $4, fails = $5, fails_since = $6, password_refill_at = $7, version = version + 1
+		WHERE account_id = $1 AND identity_id = $2 AND version = $8`,
+		a, i, b.Left, micros(b.RefilledAt), b.Fails, micros(b.FailsSince), micros(b.PasswordRefillAt), version)
+}
+
+// Count counts one more in the window of a scope, unless it already holds
+// limit; then ok is false and wait says when the window ends. One statement
+// decides, whatever runs beside it.
+func (tx *Tx) Count(scope string, limit int, window time.Duration) (ok bool, wait time.Duration, err error) {
+	n, err := tx.exec(`INSERT INTO throttle_window AS w (scope, started_at, ends_at, counted) VALUES ($1, $2, $3, 1)
+		ON CONFLICT (scope) DO UPDATE SET
+			counted = CASE WHEN w.ends_at <= $2 THEN 1 ELSE w.counted + 1 END,
+			started_at = CASE WHEN w.ends_at <= $2 THEN $2 ELSE w.started_at END,
+			ends_at = CASE WHEN w.ends_at <= $2 THEN $3 ELSE w.ends_at END
+		WHERE w.ends_at <= $2 OR w.counted < $4`,
+		scope, micros(tx.Now), micros(tx.Now.Add(window)), limit)
+	if err != nil || n == 1 {
+		return n == 1, 0, err
+	}
+	_, wait, err = tx.Counted(scope, tx.Now)
+	return false, wait, err
+}
+
+// Uncount takes one back.
+func (tx *Tx) Uncount(scope string) error {
+	_, err := tx.exec("UPDATE throttle_window SET counted = counted - 1 WHERE scope = $1 AND counted > 0", scope)
+	return err
+}
+
+// Counted returns how much the running window of a scope holds, and when it ends.
+func (r *Reader) Counted(scope string, now time.Time) (n int, wait time.Duration, err error) {
+	var ends int64
+	err = r.row("SELECT counted, ends_at FROM throttle_window WHERE scope = $1 AND ends_at > $2", []any{scope, micros(now)}, &n, &ends)
+	if errors.Is(err, ErrNoRow) {
+		return 0, 0, nil
+	}
+	return n, instant(ends).Sub(now), err
+}
+
+// CountedLike returns the sum of the running windows whose scope begins with prefix.
+func (r *Reader) CountedLike(prefix string, now time.Time) (n int, err error) {
+	err = r.row("SELECT COALESCE(sum(counted), 0) FROM throttle_window WHERE scope LIKE $1 AND ends_at > $2", []any{prefix + "%", micros(now)}, &n)
+	return n, err
+}
+
+// A KnownDevice with the hash of its cookie.
+func (tx *Tx) deviceWhere(where string, args ...any) (d session.KnownDevice, err error) {
+	var created, used int64
+	err = tx.row("SELECT account_id, identity_id, id, fails, created_at, last_used_at FROM known_device WHERE "+where+tx.forUpdate(), args,
+		&d.Account, &d.Identity, &d.ID, &d.Fails, &created, &used)
+	d.CreatedAt, d.LastUsedAt = instant(created), instant(used)
+	return d, err
+}
+
+// KnownDevice returns the device of identity i whose cookie has the hash given.
+func (tx *Tx) KnownDevice(i account.IdentityID, hash []byte) (session.KnownDevice, error) {
+	return tx.deviceWhere("identity_id = $1 AND token_hash = $2 AND last_used_at > $3", i, hash, micros(tx.Now.Add(-session.KnownDeviceLifetime)))
+}
+
+// ReplayedDevice returns the device of identity i that once had the cookie.
+func (tx *Tx) ReplayedDevice(i account.IdentityID, hash []byte) (session.KnownDevice, error) {
+	return tx.deviceWhere("identity_id = $1 AND previous_hash = $2", i, hash)
+}
+
+// AddKnownDevice keeps a new device.
+func (tx *Tx) AddKnownDevice(d session.KnownDevice, hash []byte) error {
+	_, err := tx.exec("INSERT INTO known_device (account_id, identity_id, id, token_hash, fails, created_at, last_used_at) VALUES ($1, $2, $3, $4, 0, $5, $5)",
+		d.Account, d.Identity, d.ID, hash, micros(tx.Now))
+	return err
+}
+
+// RotateKnownDevice gives a device a new cookie and clears its failures; the
+// old cookie is remembered, so that its return is noticed.
+func (tx *Tx) RotateKnownDevice(id string, hash []byte) error {
+	return tx.one(errLost, "UPDATE known_device SET previous_hash = token_hash, token_hash = $2, fails = 0, last_used_at = $3 WHERE id = $1", id, hash, micros(tx.Now))
+}
+
+// DropKnownDevice makes a device unknown.
+func (tx *Tx) DropKnownDevice(id string) error {
+	_, err := tx.exec("DELETE FROM known_device WHERE id = $1", id)
+	return err
+}
+
+// ChargeKnownDevice counts a try of the device; ok is false when it has had
+// its tries and must be demoted.
+func (tx *Tx) ChargeKnownDevice(id string) (ok bool, err error) {
+	n, err := tx.exec("UPDATE known_device SET fails = fails + 1 WHERE id = $1 AND fails < $2", id, throttle.DeviceTries)
+	return n == 1, err
+}
+
+// ClearKnownDevice forgets the failures of the device: its owner was right.
+func (tx *Tx) ClearKnownDevice(id string) error {
+	_, err := tx.exec("UPDATE known_device SET fails = 0 WHERE id = $1", id)
+	return err
+}
