@@ -71,8 +71,8 @@ func TestMailReadsAsWritten(t *testing.T) {
 		"English":  {Subject: "Your code is 482915", Text: "Your code is 482915.\n\n.a line with a dot\n"},
 		"Chinese":  {Subject: "您的验证码：482915", Text: "您的验证码是 482915，10 分钟内有效。\n"},
 		"Japanese": {Subject: "確認コード 482915", Text: "確認コードは 482915 です。\n" + long + "\n"},
-		"long":     {Subject: long, Text: long},
-		"emoji":    {Subject: "🔐 👩‍💻", Text: "👩‍💻"},
+		"long":     {Subject: long, Text: long + "\n"},
+		"emoji":    {Subject: "🔐 👩‍💻", Text: "👩‍💻\n"},
 		"HTML":     {Subject: "新设备登录", Text: "新设备登录\n", HTML: "<p>新设备<b>登录</b> = 100 %</p>\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

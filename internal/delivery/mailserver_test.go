@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
 	"io"
 	"log"
 	"math/big"
@@ -87,6 +86,7 @@ func (s *mailServer) startAt(t testing.TB, addr string) *mailServer {
 		_ = server.Serve(listener)
 	}()
 	t.Cleanup(func() {
+		_ = listener.Close() // Serve may not have taken it yet, and Close would not know it
 		_ = server.Close()
 		<-done
 	})
@@ -198,7 +198,7 @@ func (c *authSession) Auth(string) (sasl.Server, error) {
 	c.server.mu.Unlock()
 	return sasl.NewPlainServer(func(_, username, password string) error {
 		if username != c.server.user || password != c.server.pass {
-			return errors.New("no")
+			return smtp.ErrAuthFailed
 		}
 		c.signedIn = true
 		return nil

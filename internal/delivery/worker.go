@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -39,7 +40,7 @@ type Worker struct {
 	Terminal    io.Writer // only in Development; what is written there holds codes
 	Log         *slog.Logger
 	Now         func() time.Time
-	Random      func() float64  // [0,1), spreads retries; nil: they are not spread
+	Random      func() float64  // [0,1), spreads retries; nil: math/rand
 	Wake        <-chan struct{} // something was queued; without it the next look is within two seconds
 }
 
@@ -186,10 +187,10 @@ func Backoff(attempts int, random func() float64) time.Duration {
 	for i := 1; i < attempts && wait < LastRetry; i++ {
 		wait *= 2
 	}
-	if random != nil {
-		wait = time.Duration(float64(wait) * (0.8 + 0.4*random()))
+	if random == nil {
+		random = rand.Float64
 	}
-	return min(wait, LastRetry)
+	return min(time.Duration(float64(wait)*(0.8+0.4*random())), LastRetry)
 }
 
 func (w *Worker) bury(ctx context.Context, m message.Message, level slog.Level, why string) {
@@ -213,11 +214,11 @@ func (w *Worker) record(ctx context.Context, m message.Message, level slog.Level
 	if why != "" {
 		attrs = append(attrs, slog.String("reason", why))
 	}
-	w.Log.LogAttrs(ctx, level, "message", attrs...)
 	if err := write(ctx); err != nil {
-		w.Log.LogAttrs(ctx, slog.LevelError, "outcome not recorded: the message will be tried again",
-			append(attrs, slog.Any("error", err))...)
+		level = slog.LevelError
+		attrs = append(attrs, slog.Any("unrecorded", err))
 	}
+	w.Log.LogAttrs(ctx, level, "message", attrs...)
 }
 
 func describe(m message.Message) []slog.Attr {

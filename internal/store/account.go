@@ -14,9 +14,9 @@ func (tx *Tx) AddAccount(a account.Account) error {
 
 // AddIdentity adds an identity; account.ErrEmailTaken if the address serves another.
 func (tx *Tx) AddIdentity(i account.Identity) error {
-	_, err := tx.exec(`INSERT INTO identity (account_id, id, role, email, email_key, email_confirmed_at, password_hash, password_changed_at, locale, epoch, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		i.Account, i.ID, i.Role, i.Email, account.EmailKey(i.Email), micros(i.EmailConfirmedAt), i.PasswordHash, micros(i.PasswordChangedAt), i.Locale, i.Epoch, micros(i.CreatedAt))
+	_, err := tx.exec(`INSERT INTO identity (account_id, id, role, email, email_key, email_confirmed_at, password_hash, password_changed_at, password_alone, locale, epoch, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		i.Account, i.ID, i.Role, i.Email, account.EmailKey(i.Email), micros(i.EmailConfirmedAt), i.PasswordHash, micros(i.PasswordChangedAt), flag(i.PasswordAlone), i.Locale, i.Epoch, micros(i.CreatedAt))
 	if err != nil && tx.db.dialect.taken(err) {
 		return account.ErrEmailTaken
 	}
@@ -56,19 +56,20 @@ func (r *Reader) EachOwner(f func(account.Account, account.Identity) error) erro
 
 type identityRow struct {
 	account.Identity
-	confirmed, changed, created int64
+	confirmed, changed, created, alone int64
 }
 
 func identityColumns(p string) string {
-	return p + "account_id, " + p + "id, " + p + "role, " + p + "email, " + p + "email_confirmed_at, " + p + "password_hash, " + p + "password_changed_at, " + p + "locale, " + p + "epoch, " + p + "created_at"
+	return p + "account_id, " + p + "id, " + p + "role, " + p + "email, " + p + "email_confirmed_at, " + p + "password_hash, " + p + "password_changed_at, " + p + "password_alone, " + p + "locale, " + p + "epoch, " + p + "created_at"
 }
 
 func (r *identityRow) targets() []any {
-	return []any{&r.Account, &r.ID, &r.Role, &r.Email, &r.confirmed, &r.PasswordHash, &r.changed, &r.Locale, &r.Epoch, &r.created}
+	return []any{&r.Account, &r.ID, &r.Role, &r.Email, &r.confirmed, &r.PasswordHash, &r.changed, &r.alone, &r.Locale, &r.Epoch, &r.created}
 }
 
 func (r *identityRow) identity() account.Identity {
 	r.EmailConfirmedAt, r.PasswordChangedAt, r.CreatedAt = instant(r.confirmed), instant(r.changed), instant(r.created)
+	r.PasswordAlone = r.alone != 0
 	return r.Identity
 }
 
@@ -106,8 +107,8 @@ func (tx *Tx) SetPasswordHash(id account.IdentityID, from, to string) error {
 }
 
 // SetPassword gives the identity a new password.
-func (tx *Tx) SetPassword(id account.IdentityID, hash string) error {
-	return tx.one(ErrNoRow, "UPDATE identity SET password_hash = $2, password_changed_at = $3 WHERE id = $1", id, hash, micros(tx.Now))
+func (tx *Tx) SetPassword(id account.IdentityID, hash string, alone bool) error {
+	return tx.one(ErrNoRow, "UPDATE identity SET password_hash = $2, password_changed_at = $3, password_alone = $4 WHERE id = $1", id, hash, micros(tx.Now), flag(alone))
 }
 
 // RaiseEpoch voids every session and ceremony of the identity, and returns

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ func (r *Reader) History(a account.ID, i account.IdentityID, before int64, n int
 		marks := make([]string, len(names))
 		for k, name := range names {
 			args = append(args, name)
-			marks[k] = "$" + string(rune('0'+len(args)))
+			marks[k] = fmt.Sprintf("$%d", len(args))
 		}
 		filter = " AND name IN (" + strings.Join(marks, ", ") + ")"
 	}

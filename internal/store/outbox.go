@@ -118,7 +118,7 @@ func (db *DB) RetryMessage(ctx context.Context, actor audit.Actor, id string) er
 		if err := tx.one(ErrNoRow, "UPDATE outbox SET state = 'queued', attempts = 0, next_at = $2 WHERE id = $1 AND state = 'dead'", id, micros(tx.Now)); err != nil {
 			return err
 		}
-		return tx.Record(audit.Event{Name: "MessageRetry", Target: id})
+		return tx.Record(audit.Event{Name: audit.MessageRetry, Target: id})
 	})
 }
 

@@ -132,3 +132,15 @@ func (r *Reader) Facts(i account.Identity, proofs []factor.Proof) (policy.Facts,
 	f.VirtualMFA, f.RecoveryCodes, err = r.bound(i.Account, i.ID)
 	return f, err
 }
+
+// ForgetSession drops a session from the cache, so that the next check reads it.
+func (db *DB) ForgetSession(hash []byte) { db.sessions.entries.Invalidate(string(hash)) }
+
+// SetSessionProofs keeps the proofs that a session now rests on.
+func (tx *Tx) SetSessionProofs(id string, proofs []factor.Proof) error {
+	b, err := json.Marshal(proofs)
+	if err != nil {
+		return err
+	}
+	return tx.one(ErrNoRow, "UPDATE session SET proofs = $2 WHERE id = $1", id, string(b))
+}

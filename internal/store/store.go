@@ -330,3 +330,10 @@ func (db *DB) NewID() (string, error) {
 	}
 	return string(id[:]), nil
 }
+
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -39,6 +39,7 @@ type Identity struct {
 	EmailConfirmedAt  time.Time
 	PasswordHash      string // PHC; empty: no password
 	PasswordChangedAt time.Time
+	PasswordAlone     bool // long enough to be the only factor
 	Locale            string
 	Epoch             int64 // rises whenever a credential changes: what was granted before is void
 	CreatedAt         time.Time

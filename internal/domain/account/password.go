@@ -67,6 +67,11 @@ func CheckPassword(password string, mfa bool, context ...string) error {
 	return nil
 }
 
+// LongEnoughAlone reports whether password may be the only factor.
+func LongEnoughAlone(password string) bool {
+	return utf8.RuneCountInString(norm.NFC.String(password)) >= PasswordMinAlone
+}
+
 // contextWords takes names apart: alice@example.com is also alice and example.
 func contextWords(context []string) []string {
 	var words []string

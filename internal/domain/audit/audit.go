@@ -18,6 +18,7 @@ type Name string
 const (
 	AccountReg          Name = "AccountReg"
 	ConsoleSignin       Name = "ConsoleSignin"
+	PasswordAccepted    Name = "PasswordAccepted" // the second step is still open
 	ConsoleSignout      Name = "ConsoleSignout"
 	EmailConfirm        Name = "EmailConfirm"
 	PasswordModify      Name = "PasswordModify"
@@ -34,6 +35,7 @@ const (
 	LocaleModify        Name = "LocaleModify"
 	SetupLink           Name = "SetupLink"
 	KeyRotate           Name = "KeyRotate"
+	MessageRetry        Name = "MessageRetry"
 )
 
 // Operator is the chain of what concerns no account.
@@ -56,6 +58,12 @@ type Actor struct {
 // Housekeeping is the actor of work that needs no event; purpose says which.
 func Housekeeping(purpose string) Actor {
 	return Actor{Kind: "system", Name: purpose, housekeeping: true}
+}
+
+// Quietly is the same actor at housekeeping.
+func (a Actor) Quietly() Actor {
+	a.housekeeping = true
+	return a
 }
 
 // OperatorActor is who acts through the command line.

@@ -14,6 +14,7 @@ CREATE TABLE identity (
   email_confirmed_at BIGINT NOT NULL,
   password_hash TEXT NOT NULL,
   password_changed_at BIGINT NOT NULL,
+  password_alone BIGINT NOT NULL,
   locale TEXT NOT NULL,
   epoch BIGINT NOT NULL,
   created_at BIGINT NOT NULL,

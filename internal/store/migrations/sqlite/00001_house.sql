@@ -14,6 +14,7 @@ CREATE TABLE identity (
   email_confirmed_at INTEGER NOT NULL,
   password_hash TEXT NOT NULL,
   password_changed_at INTEGER NOT NULL,
+  password_alone INTEGER NOT NULL,
   locale TEXT NOT NULL,
   epoch INTEGER NOT NULL,
   created_at INTEGER NOT NULL,

@@ -1,0 +1,292 @@
+package selfservice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/audit"
+	"countersign/internal/domain/ceremony"
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/message"
+	"countersign/internal/domain/throttle"
+	"countersign/internal/fault"
+	"countersign/internal/prove"
+	"countersign/internal/secret"
+	"countersign/internal/store"
+)
+
+// bindTries bounds wrong pairs on one key: the codes are made from what the
+// page shows, so that there is nothing to guess and the budget is not touched.
+const bindTries = 20
+
+// DeviceNameMax is the longest name of a device, in code points.
+const DeviceNameMax = 64
+
+// ErrDeviceName says what a name may be.
+var ErrDeviceName = fault.New(fault.Invalid, "device.name").On("name").With("Max", DeviceNameMax)
+
+// A Binding is a virtual MFA device that is not bound yet.
+type Binding struct {
+	ID        string
+	Key       string // base32 in groups of four
+	URI       string // otpauth
+	Issuer    string
+	Account   string
+	ExpiresAt time.Time
+}
+
+// BeginBind makes a new key. A key made before in this session is dead.
+func (f *Flow) BeginBind(ctx context.Context, v prove.Visitor, s prove.Signed) (b Binding, err error) {
+	seed, err := factor.NewSeed(f.Random)
+	if err != nil {
+		return b, err
+	}
+	err = f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
+		i, err := f.Permit(tx, s, BindVirtualMFA)
+		if err != nil {
+			return err
+		}
+		bound, err := tx.HasVirtualMFA(i.Account, i.ID)
+		if err != nil {
+			return err
+		}
+		if bound {
+			return ErrBound
+		}
+		if err := tx.DropCeremonies(ceremony.Bind, s.Session.ID); err != nil {
+			return err
+		}
+		id, err := f.DB.NewID()
+		if err != nil {
+			return err
+		}
+		c := ceremony.Ceremony{ID: id, Kind: ceremony.Bind, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Session: s.Session.ID,
+			TriesLeft: bindTries, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.Lifetime), Private: ceremony.Private{Seed: seed}}
+		b = f.binding(c, i)
+		return tx.AddCeremony(c)
+	})
+	return b, err
+}
+
+func (f *Flow) binding(c ceremony.Ceremony, i account.Identity) Binding {
+	return Binding{ID: c.ID, Key: factor.SeedText(c.Private.Seed), URI: factor.KeyURI(c.Private.Seed, f.Service.Name, i.Email), Issuer: f.Service.Name, Account: i.Email, ExpiresAt: c.ExpiresAt}
+}
+
+// Binding returns the key that is being bound, for the page that a wrong code
+// comes back to.
+func (f *Flow) Binding(ctx context.Context, s prove.Signed, id string) (Binding, error) {
+	c, err := f.DB.Read(ctx).CeremonyOfSession(ceremony.Bind, id, s.Session.ID)
+	if errors.Is(err, store.ErrNoRow) || (err == nil && c.Open(f.DB.Now()) != nil) {
+		return Binding{}, ErrBindGone
+	}
+	return f.binding(c, s.Identity), err
+}
+
+// Bound is what binding leads to.
+type Bound struct {
+	Token         secret.Token // the session's new one
+	RecoveryCodes []string     // shown once; nil when there were some already
+}
+
+// ConfirmBind binds the device that shows first and then second, the codes of
+// two consecutive steps.
+func (f *Flow) ConfirmBind(ctx context.Context, v prove.Visitor, s prove.Signed, id, name, first, second string) (b Bound, err error) {
+	name = strings.TrimSpace(name)
+	if name == "" {
+		name = "Authenticator app"
+	}
+	if utf8.RuneCountInString(name) > DeviceNameMax || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return b, ErrDeviceName
+	}
+	if first, second, err = pair(first, second); err != nil {
+		return b, err
+	}
+	var refusal error
+	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
+		refusal = nil
+		c, err := tx.CeremonyOfSession(ceremony.Bind, id, s.Session.ID)
+		if errors.Is(err, store.ErrNoRow) || (err == nil && c.Open(tx.Now) != nil) {
+			return ErrBindGone
+		}
+		if err != nil {
+			return err
+		}
+		i, err := f.Permit(tx, s, BindVirtualMFA)
+		if err != nil {
+			return err
+		}
+		if err := tx.SpendTry(c.ID, ErrBindGone); err != nil {
+			return err
+		}
+		device := factor.VirtualDevice{Seed: c.Private.Seed}
+		step, drift, wrong := device.VerifyPair(first, second, tx.Now)
+		if wrong != nil {
+			refusal = wrong
+			return tx.Record(audit.Event{Account: i.Account, Name: audit.MFABind, Identity: i.ID, Refused: fault.From(wrong).Code})
+		}
+		device.LastStep, device.Drift = step, drift
+		deviceID, err := f.DB.NewID()
+		if err != nil {
+			return err
+		}
+		if err := tx.AddVirtualMFA(i.Account, i.ID, store.VirtualMFA{VirtualDevice: device, ID: deviceID, Name: name, BoundFrom: v.Address.String()}, ErrBound); err != nil {
+			return err
+		}
+		if b.RecoveryCodes, err = f.makeCodes(tx, i); err != nil {
+			return err
+		}
+		if b.Token, err = f.renew(tx, s, factor.Proof{Method: factor.VirtualMFA, At: tx.Now}); err != nil {
+			return err
+		}
+		if err := f.Notify(tx, v, i, message.DeviceBound); err != nil {
+			return err
+		}
+		return tx.Record(audit.Event{Account: i.Account, Name: audit.MFABind, Identity: i.ID, Target: deviceID, Details: map[string]string{"name": name, "drift": fmt.Sprint(drift)}})
+	})
+	if err == nil {
+		err = refusal
+	}
+	return b, err
+}
+
+func pair(first, second string) (string, string, error) {
+	a, err := factor.ParseCode(first)
+	if err != nil {
+		return "", "", err
+	}
+	b, err := factor.ParseCode(second)
+	switch {
+	case errors.Is(err, factor.ErrCodeMissing):
+		return "", "", factor.ErrSecondMissing
+	case err != nil:
+		return "", "", fault.From(err).On("code2")
+	}
+	return a, b, nil
+}
+
+// Resynchronise learns how far the clock of the bound device is off, from the
+// codes of two consecutive steps.
+func (f *Flow) Resynchronise(ctx context.Context, v prove.Visitor, s prove.Signed, first, second string) error {
+	first, second, err := pair(first, second)
+	if err != nil {
+		return err
+	}
+	// Whoever guesses here learns as much as at sign-in: the tries are counted together.
+	network := throttle.Network(v.Address).String()
+	var refusal error
+	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
+		refusal = nil
+		i, err := f.Permit(tx, s, Resynchronise)
+		if err != nil {
+			return err
+		}
+		d, err := tx.VirtualMFA(i.Account, i.ID)
+		if errors.Is(err, store.ErrNoRow) {
+			return ErrNotBound
+		}
+		if err != nil {
+			return err
+		}
+		ok, wait, err := tx.Count("codes:"+network, throttle.SourceTries, throttle.SourceWindow)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return prove.ErrTooManyCodes.After(wait)
+		}
+		step, drift, wrong := d.VerifyPair(first, second, tx.Now)
+		if wrong == nil {
+			wrong = tx.AcceptStep(d.ID, step, drift, factor.ErrCodeUsed)
+		}
+		if wrong != nil {
+			refusal = wrong
+			return tx.Record(audit.Event{Account: i.Account, Name: audit.MFAResynchronise, Identity: i.ID, Target: d.ID, Refused: fault.From(wrong).Code})
+		}
+		if err := tx.Uncount("codes:" + network); err != nil {
+			return err
+		}
+		return tx.Record(audit.Event{Account: i.Account, Name: audit.MFAResynchronise, Identity: i.ID, Target: d.ID, Details: map[string]string{"drift": fmt.Sprint(drift)}})
+	})
+	if err == nil {
+		err = refusal
+	}
+	return err
+}
+
+// Unbind takes the device off, and its recovery codes with it. Every other
+// session ends.
+func (f *Flow) Unbind(ctx context.Context, v prove.Visitor, s prove.Signed, device string) (token secret.Token, err error) {
+	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
+		d, err := tx.VirtualMFA(s.Identity.Account, s.Identity.ID)
+		if errors.Is(err, store.ErrNoRow) || (err == nil && d.ID != device) {
+			return ErrNotBound
+		}
+		if err != nil {
+			return err
+		}
+		if !s.Identity.PasswordAlone {
+			return ErrPasswordAlone
+		}
+		i, err := f.Permit(tx, s, Unbind(device))
+		if err != nil {
+			return err
+		}
+		if err := tx.RemoveVirtualMFA(i.Account, i.ID, device, ErrNotBound); err != nil {
+			return err
+		}
+		if err := tx.ReplaceRecoveryCodes(i.Account, i.ID, nil); err != nil {
+			return err
+		}
+		if token, err = f.renew(tx, s); err != nil {
+			return err
+		}
+		if err := f.Notify(tx, v, i, message.DeviceUnbound); err != nil {
+			return err
+		}
+		return tx.Record(audit.Event{Account: i.Account, Name: audit.MFAUnbind, Identity: i.ID, Target: device, Details: map[string]string{"name": d.Name}})
+	})
+	return token, err
+}
+
+// makeCodes makes a new set of recovery codes; the old set is void.
+func (f *Flow) makeCodes(tx *store.Tx, i account.Identity) ([]string, error) {
+	codes, err := factor.NewRecoveryCodes(f.Random)
+	if err != nil {
+		return nil, err
+	}
+	hashes := make([][]byte, len(codes))
+	for n, c := range codes {
+		hashes[n] = prove.RecoveryHash(i, c)
+	}
+	if err := tx.ReplaceRecoveryCodes(i.Account, i.ID, hashes); err != nil {
+		return nil, err
+	}
+	return codes, tx.Record(audit.Event{Account: i.Account, Name: audit.RecoveryCodesCreate, Identity: i.ID})
+}
+
+// MakeRecoveryCodes makes a new set for someone who has a device.
+func (f *Flow) MakeRecoveryCodes(ctx context.Context, v prove.Visitor, s prove.Signed) (codes []string, err error) {
+	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
+		i, err := f.Permit(tx, s, MakeCodes)
+		if err != nil {
+			return err
+		}
+		bound, err := tx.HasVirtualMFA(i.Account, i.ID)
+		if err != nil {
+			return err
+		}
+		if !bound {
+			return ErrNoDevice
+		}
+		if codes, err = f.makeCodes(tx, i); err != nil {
+			return err
+		}
+		return f.Notify(tx, v, i, message.RecoveryCodesMade)
+	})
+	return codes, err
+}

@@ -1,0 +1,215 @@
+// Package verify lets someone signed in prove again who they are, before a
+// change that takes it.
+package verify
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/audit"
+	"countersign/internal/domain/ceremony"
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/message"
+	"countersign/internal/domain/policy"
+	"countersign/internal/domain/session"
+	"countersign/internal/domain/throttle"
+	"countersign/internal/prove"
+	"countersign/internal/secret"
+	"countersign/internal/store"
+)
+
+// A Flow verifies people who are signed in.
+type Flow struct {
+	*prove.Prover
+}
+
+// An Offer is a method that verifies.
+type Offer struct {
+	Method      factor.Method
+	Destination string // masked
+	Device      string
+	Sent        bool
+}
+
+// A Question is one verification under way.
+type Question struct {
+	ID       string
+	Action   policy.Action
+	Offers   []Offer // best first
+	Codes    int
+	Digits   int
+	ReturnTo string
+	Resend   time.Duration
+}
+
+// Needed reports whether the action takes a verification first.
+func (f *Flow) Needed(ctx context.Context, s prove.Signed, a policy.Action) (bool, error) {
+	d, _, err := f.Decide(f.DB.Read(ctx), s, s.Identity, a)
+	return d.Step != policy.Complete, err
+}
+
+// Begin starts a verification for the action, or goes on with the one that is
+// open for it, and returns its id.
+func (f *Flow) Begin(ctx context.Context, v prove.Visitor, s prove.Signed, a policy.Action, returnTo string) (id string, err error) {
+	err = f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
+		open, err := tx.OpenCeremonies(ceremony.Verify, s.Session.ID, tx.Now)
+		if err != nil {
+			return err
+		}
+		for _, c := range open {
+			if c.Action == a && c.ReturnTo == returnTo {
+				id = c.ID
+				return nil
+			}
+		}
+		if id, err = f.DB.NewID(); err != nil {
+			return err
+		}
+		return tx.AddCeremony(ceremony.Ceremony{ID: id, Kind: ceremony.Verify, Account: s.Identity.Account, Identity: s.Identity.ID, Epoch: s.Session.Epoch, Session: s.Session.ID,
+			TriesLeft: throttle.CeremonyTries, ReturnTo: returnTo, Action: a, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.Lifetime)})
+	})
+	return id, err
+}
+
+func (f *Flow) open(tx *store.Tx, s prove.Signed, id string) (c ceremony.Ceremony, i account.Identity, d policy.Decision, err error) {
+	if i, err = tx.Identity(s.Identity.ID); err != nil {
+		return c, i, d, err
+	}
+	c, err = tx.CeremonyOfSession(ceremony.Verify, id, s.Session.ID)
+	if errors.Is(err, store.ErrNoRow) {
+		return c, i, d, ceremony.ErrGone
+	}
+	if err != nil {
+		return c, i, d, err
+	}
+	if !tx.Now.Before(c.ExpiresAt) || i.Epoch != c.Epoch {
+		return c, i, d, ceremony.ErrGone
+	}
+	d, _, err = f.Decide(&tx.Reader, s, i, c.Action)
+	return c, i, d, err
+}
+
+// State says what is asked.
+func (f *Flow) State(ctx context.Context, v prove.Visitor, s prove.Signed, id string) (q Question, err error) {
+	err = f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
+		c, i, d, err := f.open(tx, s, id)
+		if err == nil {
+			err = c.Open(tx.Now)
+		}
+		if err != nil {
+			return err
+		}
+		q = Question{ID: c.ID, Action: c.Action, ReturnTo: c.ReturnTo}
+		if q.Codes, err = f.PriceIn(tx, v, i); err != nil {
+			return err
+		}
+		q.Digits = throttle.DigitsAt(q.Codes)
+		sent, err := tx.SentCodes(c.ID)
+		if err != nil {
+			return err
+		}
+		for _, m := range d.Methods {
+			o := Offer{Method: m}
+			switch m {
+			case factor.Email:
+				o.Destination, o.Sent = account.MaskEmail(i.Email), len(sent) > 0
+			case factor.VirtualMFA:
+				device, err := tx.VirtualMFA(i.Account, i.ID)
+				if err != nil {
+					return err
+				}
+				o.Device = device.Name
+			}
+			q.Offers = append(q.Offers, o)
+		}
+		_, q.Resend, err = tx.Counted("resend:"+c.ID, tx.Now)
+		return err
+	})
+	return q, err
+}
+
+// allowed refuses a method that does not count here, and writes the attempt down.
+func (f *Flow) allowed(ctx context.Context, v prove.Visitor, s prove.Signed, id string, m factor.Method) (c ceremony.Ceremony, i account.Identity, err error) {
+	var refusal error
+	err = f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) (err error) {
+		refusal = nil
+		var d policy.Decision
+		if c, i, d, err = f.open(tx, s, id); err == nil {
+			err = c.Open(tx.Now)
+		}
+		if err != nil {
+			return err
+		}
+		if d.Step == policy.Complete { // verified in another tab
+			return nil
+		}
+		if !d.Allows(m) {
+			refusal = policy.ErrMethod
+			return tx.Record(audit.Event{Account: i.Account, Name: audit.IdentityVerify, Identity: i.ID, Target: string(c.Action.Scenario), Refused: policy.ErrMethod.Code})
+		}
+		return nil
+	})
+	if err == nil {
+		err = refusal
+	}
+	return c, i, err
+}
+
+// Send sends a code to the identity's confirmed address. The message names
+// the action.
+func (f *Flow) Send(ctx context.Context, v prove.Visitor, s prove.Signed, id string) error {
+	c, i, err := f.allowed(ctx, v, s, id, factor.Email)
+	if err != nil {
+		return err
+	}
+	var refusal error
+	err = f.DB.Write(ctx, v.As(i).Quietly(), func(tx *store.Tx) (err error) {
+		refusal, err = f.Prover.Send(tx, v, i, c, i.Email, c.Action.Name)
+		return err
+	})
+	if err == nil {
+		err = refusal
+	}
+	return err
+}
+
+// Answer verifies. The session gets a new token, and the place to go on at is
+// returned with it.
+func (f *Flow) Answer(ctx context.Context, v prove.Visitor, s prove.Signed, id string, answer prove.Answer) (returnTo string, token secret.Token, err error) {
+	c, i, err := f.allowed(ctx, v, s, id, answer.Method)
+	if err != nil {
+		return "", token, err
+	}
+	if token, err = secret.NewToken(f.Random); err != nil {
+		return "", token, err
+	}
+	event := audit.Event{Name: audit.IdentityVerify, Target: string(c.Action.Scenario)}
+	err = f.Check(ctx, v, v.As(i), i, c.ID, answer, event, func(tx *store.Tx, proof factor.Proof) error {
+		c, i, _, err := f.open(tx, s, id)
+		if err != nil {
+			return err
+		}
+		given, err := f.DB.NewID()
+		if err != nil {
+			return err
+		}
+		if err := tx.EndCeremony(c.ID, ceremony.ErrGone); err != nil {
+			return err
+		}
+		if err := tx.AddVerification(s.Session.ID, policy.Given{ID: given, Scenario: c.Action.Scenario, Target: c.Action.Target, Method: proof.Method, At: proof.At}); err != nil {
+			return err
+		}
+		if err := tx.RenewSession(s.Session.ID, token.Hash(), session.ErrSignedOut); err != nil {
+			return err
+		}
+		if proof.Method == factor.RecoveryCode {
+			if err := f.Notify(tx, v, i, message.RecoveryCodeUsed); err != nil {
+				return err
+			}
+		}
+		return tx.Record(audit.Event{Account: i.Account, Name: audit.IdentityVerify, Identity: i.ID, Target: string(c.Action.Scenario), Details: map[string]string{"method": string(proof.Method), "object": c.Action.Target}})
+	})
+	return c.ReturnTo, token, err
+}

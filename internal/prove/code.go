@@ -1,0 +1,305 @@
+package prove
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/audit"
+	"countersign/internal/domain/ceremony"
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/throttle"
+	"countersign/internal/fault"
+	"countersign/internal/secret"
+	"countersign/internal/store"
+)
+
+// spend takes one try of the ceremony; none where there is no ceremony.
+func spend(tx *store.Tx, ceremonyID string) (refusal, err error) {
+	if ceremonyID == "" {
+		return nil, nil
+	}
+	err = tx.SpendTry(ceremonyID, ceremony.ErrNoTries)
+	if errors.Is(err, ceremony.ErrNoTries) {
+		return ceremony.ErrNoTries, nil
+	}
+	return nil, err
+}
+
+// An Answer is what someone offers as proof.
+type Answer struct {
+	Method factor.Method
+	Codes  []string // as typed; two or three in a row where the price asks for them
+}
+
+// parse takes the codes as typed.
+func (a Answer) parse() ([]string, error) {
+	codes := make([]string, 0, len(a.Codes))
+	for n, typed := range a.Codes {
+		if n > 0 && factor.NormalCode(typed) == "" {
+			break
+		}
+		code, err := factor.ParseCode(typed)
+		if err != nil {
+			if n > 0 {
+				return nil, fault.From(err).On(fmt.Sprintf("code%d", n+1))
+			}
+			return nil, err
+		}
+		codes = append(codes, code)
+	}
+	return codes, nil
+}
+
+// Check checks an answer that belongs to a ceremony (empty id: to none). When
+// it is right it is used up, and then runs in the same write. The refusal of a
+// wrong one is returned after it has been remembered under event.
+func (p *Prover) Check(ctx context.Context, v Visitor, actor audit.Actor, i account.Identity, ceremonyID string, answer Answer, event audit.Event, then func(tx *store.Tx, proof factor.Proof) error) error {
+	check, a, err := p.prepare(ctx, v, i, ceremonyID, answer)
+	if err != nil {
+		return err
+	}
+	var refusal error
+	err = p.DB.Write(ctx, actor, func(tx *store.Tx) error {
+		refusal = check(tx)
+		var f *fault.Fault
+		if refusal != nil && (!errors.As(refusal, &f) || f.Kind == fault.Unavailable) {
+			return refusal // ours, not the visitor's
+		}
+		if answer.Method.Guessable() {
+			if err := p.settle(tx, v, i, a, refusal == nil); err != nil {
+				return err
+			}
+		}
+		if refusal == nil {
+			return then(tx, factor.Proof{Method: answer.Method, At: tx.Now})
+		}
+		event.Account, event.Identity, event.Refused = i.Account, i.ID, f.Code
+		event.Details = map[string]string{"method": string(answer.Method)}
+		return tx.Record(event)
+	})
+	if err == nil {
+		err = refusal
+	}
+	return err
+}
+
+// prepare parses the answer, charges for it, and returns its check.
+func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, ceremonyID string, answer Answer) (check func(*store.Tx) error, a attempt, err error) {
+	switch answer.Method {
+	case factor.VirtualMFA:
+		codes, err := answer.parse()
+		if err != nil {
+			return nil, a, err
+		}
+		a, err = p.chargeCode(ctx, v, i, ceremonyID, func(_ *store.Tx, price int) error {
+			if len(codes) < price {
+				return factor.ErrMoreCodesAsked.With("Count", price)
+			}
+			return nil
+		})
+		return func(tx *store.Tx) error { return checkVirtualMFA(tx, i, codes, a.price) }, a, err
+
+	case factor.Email:
+		code := factor.NormalCode(first(answer.Codes))
+		if code == "" {
+			return nil, a, factor.ErrCodeMissing
+		}
+		a, err = p.chargeCode(ctx, v, i, ceremonyID, func(tx *store.Tx, price int) error {
+			return longEnough(tx, ceremonyID, code, throttle.DigitsAt(price))
+		})
+		return func(tx *store.Tx) error { return checkSentCode(tx, ceremonyID, code) }, a, err
+
+	case factor.RecoveryCode:
+		code, err := factor.ParseRecoveryCode(first(answer.Codes))
+		if err != nil {
+			return nil, a, err
+		}
+		err = p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
+			refusal, err := spend(tx, ceremonyID) // cannot be guessed; bounded against load
+			return errors.Join(err, refusal)
+		})
+		return func(tx *store.Tx) error {
+			return tx.UseRecoveryCode(i.Account, i.ID, RecoveryHash(i, code), factor.ErrRecoveryWrong)
+		}, a, err
+	}
+	return nil, a, fmt.Errorf("prove: no check for method %q", answer.Method)
+}
+
+func first(codes []string) string {
+	if len(codes) == 0 {
+		return ""
+	}
+	return codes[0]
+}
+
+// RecoveryHash is what the store keeps of a recovery code: 78 random bits,
+// hashed with the identity they belong to.
+func RecoveryHash(i account.Identity, code string) []byte {
+	h := sha256.Sum256([]byte(string(i.ID) + "\x00" + code))
+	return h[:]
+}
+
+// checkVirtualMFA accepts codes of the bound device and uses their steps up.
+// At the lowest price a second code in a row may lie anywhere within ten
+// steps: it shows where the clock of the device has drifted to.
+func checkVirtualMFA(tx *store.Tx, i account.Identity, codes []string, price int) error {
+	d, err := tx.VirtualMFA(i.Account, i.ID)
+	if errors.Is(err, store.ErrNoRow) {
+		return factor.ErrCodeWrong
+	}
+	if err != nil {
+		return err
+	}
+	step, drift := int64(0), d.Drift
+	if price == 1 && len(codes) == 2 {
+		step, drift, err = d.VerifyPair(codes[0], codes[1], tx.Now)
+	} else {
+		step, err = d.Verify(codes, tx.Now)
+	}
+	if err != nil {
+		return err
+	}
+	return tx.AcceptStep(d.ID, step, drift, factor.ErrCodeUsed)
+}
+
+// longEnough refuses a code that was sent before the price rose.
+func longEnough(tx *store.Tx, ceremonyID, code string, digits int) error {
+	if len(code) >= digits {
+		return nil
+	}
+	sent, err := tx.SentCodes(ceremonyID)
+	if err != nil {
+		return err
+	}
+	for _, c := range sent {
+		if c.Digits >= digits { // the longer one is on its way: this is a wrong form of it
+			return factor.ErrCodeForm.With("Digits", digits)
+		}
+	}
+	return ceremony.ErrLongerAsked
+}
+
+func checkSentCode(tx *store.Tx, ceremonyID, code string) error {
+	sent, err := tx.SentCodes(ceremonyID)
+	if err != nil {
+		return err
+	}
+	if len(sent) == 0 {
+		return ceremony.ErrNotSent
+	}
+	expired := false
+	matched := false
+	for _, c := range sent {
+		is, err := tx.CodeIs(c, code)
+		if err != nil {
+			return err
+		}
+		live := tx.Now.Before(c.ExpiresAt)
+		matched = matched || (is && live)
+		expired = expired || (is && !live)
+	}
+	switch {
+	case matched:
+		return tx.UseSentCodes(ceremonyID, ceremony.ErrNotSent)
+	case expired:
+		return ceremony.ErrCodeExpired
+	}
+	return ceremony.ErrSentWrong
+}
+
+// CheckSent checks a code of a ceremony that belongs to no identity yet.
+func (p *Prover) CheckSent(ctx context.Context, v Visitor, ceremonyID, typed string, then func(tx *store.Tx) error) error {
+	code := factor.NormalCode(typed)
+	if code == "" {
+		return factor.ErrCodeMissing
+	}
+	network := "codes:" + throttle.Network(v.Address).String()
+	var refusal error
+	err := p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
+		ok, wait, err := tx.Count(network, throttle.SourceTries, throttle.SourceWindow)
+		if err != nil {
+			return err
+		}
+		if refusal = nil; !ok {
+			refusal = ErrTooManyCodes.After(wait)
+			return nil
+		}
+		refusal, err = spend(tx, ceremonyID)
+		return err
+	})
+	if err = errors.Join(err, refusal); err != nil {
+		return err
+	}
+	err = p.DB.Write(ctx, v.Actor(), func(tx *store.Tx) error {
+		refusal = checkSentCode(tx, ceremonyID, code)
+		var f *fault.Fault
+		if refusal != nil && !errors.As(refusal, &f) {
+			return refusal
+		}
+		if refusal == nil {
+			if err := tx.Uncount(network); err != nil {
+				return err
+			}
+			return then(tx)
+		}
+		return tx.Record(audit.Event{Name: audit.EmailConfirm, Refused: f.Code})
+	})
+	if err == nil {
+		err = refusal
+	}
+	return err
+}
+
+// Send makes a code for a ceremony and puts it into the outbox, within a
+// write. The destination is the server's own record, never the request's.
+// The refusal of one that comes too soon is a value: the write goes on.
+func (p *Prover) Send(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Ceremony, to string, purpose string) (refusal, err error) {
+	destination := "sends:" + fmt.Sprintf("%x", sha256.Sum256([]byte(account.EmailKey(to))))
+	soon, wait, err := tx.Count("resend:"+c.ID, 1, ceremony.ResendAfter)
+	if err != nil {
+		return nil, err
+	}
+	if !soon {
+		return ceremony.ErrSendSoon.With("Seconds", int((wait+time.Second-1)/time.Second)), nil
+	}
+	for _, limit := range []struct {
+		scope string
+		n     int
+		in    time.Duration
+	}{{destination, ceremony.SendsPerHour, ceremony.SendWindow}, {"sends:" + string(i.Account), ceremony.SendsPerDay, ceremony.AccountSendLimit}} {
+		ok, wait, err := tx.Count(limit.scope, limit.n, limit.in)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return ceremony.ErrSendTooMany.After(wait), tx.Uncount("resend:" + c.ID)
+		}
+	}
+	price := 1
+	if i.ID != "" {
+		if price, err = p.PriceIn(tx, v, i); err != nil {
+			return nil, err
+		}
+	}
+	code, err := secret.Digits(p.Random, throttle.DigitsAt(price))
+	if err != nil {
+		return nil, err
+	}
+	id, err := p.DB.NewID()
+	if err != nil {
+		return nil, err
+	}
+	expires := tx.Now.Add(ceremony.CodeLifetime)
+	if err := tx.AddSentCode(ceremony.Code{ID: id, Ceremony: c.ID, Method: factor.Email, Digits: len(code), CreatedAt: tx.Now, ExpiresAt: expires}, code); err != nil {
+		return nil, err
+	}
+	l := v.Locale
+	if err := tx.AddMessage(p.Service.Code(l, i.Account, to, purpose, code, expires)); err != nil {
+		return nil, err
+	}
+	return nil, tx.Record(audit.Event{Account: i.Account, Name: audit.CodeSend, Identity: i.ID, Details: map[string]string{"method": string(factor.Email), "to": account.MaskEmail(to)}})
+}
