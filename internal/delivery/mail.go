@@ -21,11 +21,13 @@ const (
 // recipient accepts a bare address alone: no name, no list, no group, nothing
 // that a header or a command could end at.
 func recipient(to string) (*mail.Address, error) {
+	bad := errors.New("the recipient is not an address")
+	if len(to) > addressLimit || strings.ContainsFunc(to, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }) {
+		return nil, bad
+	}
 	a, err := mail.ParseAddress(to)
-	switch {
-	case err != nil, a.Name != "", a.Address != to, len(to) > addressLimit,
-		strings.ContainsFunc(to, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }):
-		return nil, errors.New("the recipient is not an address")
+	if err != nil || a.Name != "" || a.Address != to {
+		return nil, bad
 	}
 	return a, nil
 }
@@ -34,7 +36,9 @@ func recipient(to string) (*mail.Address, error) {
 // whoever could slip one into a name could otherwise silence the warnings
 // about it.
 func subject(s string) string {
-	s = strings.TrimSpace(printable(s, ' '))
+	// RFC 2047 §5: plain text that looks encoded would be decoded, and may then
+	// hold what was taken out.
+	s = strings.ReplaceAll(strings.TrimSpace(printable(s, ' ')), "=?", "= ?")
 	if runes := []rune(s); len(runes) > subjectLimit {
 		return string(runes[:subjectLimit-1]) + "…"
 	}

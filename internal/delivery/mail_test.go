@@ -7,10 +7,12 @@ import (
 	"mime/multipart"
 	"mime/quotedprintable"
 	"net/mail"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"countersign/internal/delivery"
 	"countersign/internal/domain/message"
@@ -155,6 +157,32 @@ func TestLineBreakInSubjectAddsNothing(t *testing.T) {
 	}
 }
 
+func TestSubjectThatLooksEncodedIsNotDecoded(t *testing.T) {
+	t.Parallel()
+	server := (&mailServer{}).start(t)
+	m := note()
+	m.Subject = "New device: =?utf-8?q?mine=0D=0A?="
+	if err := send(t, server.client(), m); err != nil {
+		t.Fatal(err)
+	}
+	if _, subject, _ := read(t, server.only(t).data); subject != "New device: = ?utf-8?q?mine=0D=0A?=" {
+		t.Errorf("subject %q", subject)
+	}
+}
+
+func TestLongSubjectIsCut(t *testing.T) {
+	t.Parallel()
+	server := (&mailServer{}).start(t)
+	m := note()
+	m.Subject = strings.Repeat("x", 2000)
+	if err := send(t, server.client(), m); err != nil {
+		t.Fatal(err)
+	}
+	if _, subject, _ := read(t, server.only(t).data); subject != strings.Repeat("x", 199)+"…" {
+		t.Errorf("subject %q", subject)
+	}
+}
+
 func TestOnlyOneBareAddressIsARecipient(t *testing.T) {
 	t.Parallel()
 	server := (&mailServer{smtpUTF8: true}).start(t)
@@ -203,13 +231,15 @@ func TestMailWithoutTextIsNotSent(t *testing.T) {
 	}
 }
 
+var ourID = regexp.MustCompile(`^<[0-9A-Za-z_-]*@accounts\.example>$`)
+
 func FuzzNothingIsInjected(f *testing.F) {
 	f.Add("Your code", "alice@example.com", "m1")
 	f.Add("a\r\nBcc: x@y", "a@b\r\nBcc: c@d", "x\r\n")
 	f.Add("=?utf-8?q?a=0D=0ABcc:_x?=", "用户@例子.example", "é>")
 	from := &mail.Address{Name: "Countersign", Address: "no-reply@accounts.example"}
-	f.Fuzz(func(t *testing.T, subject, to, id string) {
-		m := message.Message{ID: id, To: to, Subject: subject, Text: "text"}
+	f.Fuzz(func(t *testing.T, title, to, id string) {
+		m := message.Message{ID: id, To: to, Subject: title, Text: "text"}
 		msg, err := delivery.Compose(m, from, clock.In(time.UTC))
 		if err != nil {
 			return
@@ -218,7 +248,13 @@ func FuzzNothingIsInjected(f *testing.F) {
 		if _, err := msg.WriteTo(&out); err != nil {
 			t.Fatal(err)
 		}
-		header, _, parts := read(t, out.Bytes())
+		header, subject, parts := read(t, out.Bytes())
+		if strings.ContainsFunc(subject, unicode.IsControl) {
+			t.Errorf("subject reads %q", subject)
+		}
+		if id := header.Get("Message-Id"); !ourID.MatchString(id) {
+			t.Errorf("message id %q", id)
+		}
 		if len(header) != 9 || parts["text/plain"] != "text" {
 			t.Errorf("%d headers, parts %q:\n%s", len(header), parts, out.Bytes())
 		}

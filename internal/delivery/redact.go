@@ -13,8 +13,9 @@ const reasonLimit = 300
 
 var (
 	addressLike = regexp.MustCompile(`[^\s<>"'(),;:]+@[^\s<>"'(),;:]+`)
-	// Tokens whole, and codes even where a name is glued to them.
-	wordLike = []*regexp.Regexp{regexp.MustCompile(`[\pL\pN_-]{4,}`), regexp.MustCompile(`\pN{4,}`)}
+	// Codes and telephone numbers, in groups too; replies such as 550 5.1.1 are none.
+	numberLike = regexp.MustCompile(`\pN{2,}(?:[ -]\pN{2,})+|\pN{4,}`)
+	tokenLike  = regexp.MustCompile(`[\pL\pN_-]{16,}`)
 )
 
 // masked returns enough of an address or telephone number to tell two apart,
@@ -32,32 +33,27 @@ func masked(to string) string {
 
 // reason makes one line of a sender's error, fit for the log and the store.
 // Servers like to quote what they refuse: the recipient, and sometimes the
-// line of the body they did not like, which may hold a code or a link.
+// line of the body they did not like. What could be a code, a number or a
+// token goes, whether it was ours or not.
 func reason(err error, m message.Message) string {
 	text := printable(err.Error(), ' ')
-	text = addressLike.ReplaceAllStringFunc(text, masked)
-	ours := strings.Join([]string{m.To, m.Subject, m.Text, m.HTML}, "\n")
-	ours += "\n" + strings.Map(dropSpace, ours)
-	for _, words := range wordLike {
-		text = words.ReplaceAllStringFunc(text, func(word string) string {
-			telling := len(word) >= 16 || strings.ContainsFunc(word, unicode.IsNumber)
-			if telling && strings.Contains(ours, word) {
-				return "***"
-			}
-			return word
-		})
+	for _, line := range append(strings.Split(m.Text, "\n"), m.Subject) {
+		if line = printable(strings.TrimSpace(line), ' '); len(line) >= 8 {
+			text = strings.ReplaceAll(text, line, "***")
+		}
 	}
+	text = addressLike.ReplaceAllStringFunc(text, masked)
+	text = tokenLike.ReplaceAllStringFunc(text, func(word string) string {
+		if strings.ContainsFunc(word, func(r rune) bool { return r == '_' || unicode.IsNumber(r) }) {
+			return "***"
+		}
+		return word
+	})
+	text = numberLike.ReplaceAllString(text, "***")
 	if len(text) > reasonLimit {
 		text = strings.ToValidUTF8(text[:reasonLimit], "") + "…"
 	}
 	return text
-}
-
-func dropSpace(r rune) rune {
-	if unicode.IsSpace(r) {
-		return -1
-	}
-	return r
 }
 
 // printable replaces whatever moves a cursor, ends a line or turns the

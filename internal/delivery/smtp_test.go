@@ -314,6 +314,9 @@ func TestPasswordIsNotPrinted(t *testing.T) {
 	var out strings.Builder
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("setup", "smtp", client, "pointer", &client)
 	slog.New(slog.NewTextHandler(&out, nil)).Info("setup", "smtp", client, "pointer", &client)
+	if n := strings.Count(out.String(), "smtp(mail.example:587)"); n != 4 {
+		t.Errorf("named %d times in %s", n, out.String())
+	}
 	fmt.Fprintf(&out, "%v %+v %#v %s %v %+v", client, client, client, client, &client, []delivery.SMTP{client})
 	if _, err := json.Marshal(client); err == nil {
 		t.Error("an SMTP can be marshalled")

@@ -2,9 +2,12 @@ package delivery_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,7 +38,7 @@ func inBubble(t *testing.T, f func(t *testing.T, p *post)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		world := storetest.New(t, storetest.SQLite)
-		_ = world.DB.Close()
+		_ = world.Close()
 		world.Config.Now = time.Now
 		f(t, newPost(t, storetest.Open(t, world.Config), time.Now))
 	})
@@ -73,10 +76,21 @@ func (p *post) add(m message.Message) {
 	}
 }
 
+// attempts has n attempts at the message end without a word.
+func (p *post) attempts(n int) {
+	p.t.Helper()
+	for range n {
+		if _, found, err := p.DB.ClaimMessage(p.t.Context(), time.Minute); err != nil || !found {
+			p.t.Fatalf("claim: %v, %v", found, err)
+		}
+		time.Sleep(time.Minute)
+	}
+}
+
 // all returns the outbox, newest first.
 func (p *post) all() []message.Message {
 	p.t.Helper()
-	list, err := p.DB.Messages("", 100)
+	list, err := p.DB.Read(p.t.Context()).Messages("", 100)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -120,6 +134,8 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
+var errBusy = errors.New("busy")
+
 func TestQueuedMessageIsSentAtOnceAndOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, p *post) {
 		var sent []message.Message
@@ -136,10 +152,312 @@ func TestQueuedMessageIsSentAtOnceAndOnce(t *testing.T) {
 			t.Errorf("sent %+v", sent[0])
 		}
 		p.want(message.Sent, 1, "")
-		time.Sleep(2 * time.Hour)
+		time.Sleep(5 * time.Minute) // longer than the lease
 		synctest.Wait()
 		if len(sent) != 1 {
 			t.Errorf("sent %d times", len(sent))
+		}
+	})
+}
+
+func TestMessageIsFoundWithoutBeingWoken(t *testing.T) {
+	for name, wake := range map[string]chan struct{}{"no wake": nil, "closed wake": make(chan struct{})} {
+		t.Run(name, func(t *testing.T) {
+			if wake != nil {
+				close(wake)
+			}
+			inBubble(t, func(t *testing.T, p *post) {
+				p.Wake = wake
+				p.sendBy(func(context.Context, message.Message) error { return nil })
+				p.start()
+				synctest.Wait()
+				p.add(note())
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				p.want(message.Sent, 1, "")
+			})
+		})
+	}
+}
+
+func TestFailuresAreRetriedLessAndLessOften(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		var at []time.Time
+		p.sendBy(func(context.Context, message.Message) error { at = append(at, time.Now()); return errBusy })
+		p.add(note())
+		p.start()
+		time.Sleep(3 * time.Minute)
+		p.stop()
+		if len(at) != 6 { // 0 + 5 + 10 + 20 + 40 + 80 s
+			t.Fatalf("%d attempts", len(at))
+		}
+		if m := p.want(message.Queued, 6, "busy"); !m.NextAt.Equal(at[5].Add(160 * time.Second)) {
+			t.Errorf("next attempt after %v", m.NextAt.Sub(at[5]))
+		}
+		for i := 1; i < len(at); i++ {
+			want := delivery.Backoff(i, p.Random)
+			if got := at[i].Sub(at[i-1]); got < want || got > want+2*time.Second {
+				t.Errorf("attempt %d after %v, want %v and at most one look more", i+1, got, want)
+			}
+		}
+	})
+}
+
+func TestRetriesEnd(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		tries := 0
+		p.sendBy(func(context.Context, message.Message) error { tries++; return errBusy })
+		p.add(note())
+		p.attempts(delivery.MaxAttempts - 1)
+		p.start()
+		time.Sleep(time.Minute)
+		p.stop()
+		if p.want(message.Dead, delivery.MaxAttempts, "given up after 12 attempts: busy"); tries != 1 {
+			t.Errorf("%d more attempts", tries)
+		}
+	})
+}
+
+func TestBackoffDoublesUpToAnHour(t *testing.T) {
+	t.Parallel()
+	middle := func() float64 { return 0.5 }
+	for attempts, want := range map[int]time.Duration{
+		1: 5 * time.Second, 2: 10 * time.Second, 3: 20 * time.Second, 10: 2560 * time.Second, 11: time.Hour, 1000: time.Hour,
+	} {
+		if got := delivery.Backoff(attempts, middle); got != want {
+			t.Errorf("after %d attempts %v, want %v", attempts, got, want)
+		}
+	}
+	if got := delivery.Backoff(1, func() float64 { return 0 }); got != 4*time.Second {
+		t.Errorf("at the least %v", got)
+	}
+	if got := delivery.Backoff(20, func() float64 { return 0.99 }); got != time.Hour {
+		t.Errorf("at the most %v", got)
+	}
+	for range 100 {
+		if got := delivery.Backoff(1, nil); got < 4*time.Second || got > 6*time.Second {
+			t.Errorf("by its own chance %v", got)
+		}
+	}
+}
+
+func TestPermanentRefusalIsFinal(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		p.sendBy(func(context.Context, message.Message) error {
+			return fmt.Errorf("wrapped: %w", delivery.Permanent(errors.New("no such user")))
+		})
+		p.add(note())
+		p.start()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		p.want(message.Dead, 1, "no such user")
+	})
+}
+
+func TestWhatHasExpiredIsNotSent(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		p.sendBy(func(context.Context, message.Message) error { t.Error("sent"); return nil })
+		m := note()
+		m.ExpiresAt = time.Now().Add(10 * time.Minute)
+		p.add(m)
+		time.Sleep(10 * time.Minute)
+		p.start()
+		synctest.Wait()
+		p.want(message.Dead, 1, "expired before it could be sent")
+	})
+}
+
+func TestCodeIsNotRetriedPastItsExpiry(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		tries := 0
+		p.sendBy(func(context.Context, message.Message) error { tries++; return errBusy })
+		m := note()
+		m.ExpiresAt = time.Now().Add(12 * time.Second) // attempts at 0 s and 6 s; the next would be at 16 s
+		p.add(m)
+		p.start()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if p.want(message.Dead, 2, "expires before the next attempt: busy"); tries != 2 {
+			t.Errorf("tried %d times", tries)
+		}
+	})
+}
+
+func TestChannelWithoutSenderIsSaid(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		p.sendBy(nil)
+		p.Senders[message.Email] = nil
+		p.add(note())
+		p.start()
+		synctest.Wait()
+		p.want(message.Dead, 1, "no sender for email is configured")
+		if !strings.Contains(p.log.String(), `"level":"ERROR"`) {
+			t.Errorf("the operator is not told: %s", p.log)
+		}
+	})
+}
+
+func TestDeveloperReadsMessagesOnTheTerminal(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		var out strings.Builder
+		p.Development, p.Terminal = true, &out
+		m := note()
+		m.Channel, m.Subject, m.Locale = message.SMS, "一次性\r\nsubject", "zh-CN"
+		m.Text = "code 482915\r\n\tfor \x1b[2J\u202e\u009bdevice\n"
+		p.add(m)
+		p.start()
+		synctest.Wait()
+		p.want(message.Sent, 1, "")
+		for _, want := range []string{"sms to alice@example.com", "zh-CN", "Subject: 一次性  subject\n", "code 482915\n\tfor \uFFFD[2J\uFFFD\uFFFDdevice\n"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("no %q in\n%s", want, out.String())
+			}
+		}
+	})
+}
+
+func TestRealSenderComesBeforeTheTerminal(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		var out strings.Builder
+		p.Development, p.Terminal = true, &out
+		sent := 0
+		p.sendBy(func(context.Context, message.Message) error { sent++; return nil })
+		p.add(note())
+		p.start()
+		synctest.Wait()
+		if sent != 1 || out.Len() != 0 {
+			t.Errorf("sent %d, printed %q", sent, out.String())
+		}
+	})
+}
+
+func TestPanicOfASenderIsAFailure(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		tries := 0
+		p.sendBy(func(_ context.Context, m message.Message) error {
+			if tries++; tries == 1 {
+				panic("cannot send to " + m.Account)
+			}
+			return nil
+		})
+		p.add(note())
+		p.start()
+		synctest.Wait()
+		p.want(message.Queued, 1, "the sender panicked")
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		p.want(message.Sent, 2, "")
+		if strings.Contains(p.log.String(), "cannot send") {
+			t.Errorf("the log quotes the message: %s", p.log)
+		}
+	})
+}
+
+func TestOneSlowSendDoesNotHoldTheOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		var now, most, done atomic.Int32
+		p.sendBy(func(_ context.Context, m message.Message) error {
+			most.Store(max(most.Load(), now.Add(1)))
+			defer now.Add(-1)
+			if m.Kind == "slow" {
+				time.Sleep(time.Minute)
+			} else {
+				time.Sleep(time.Second)
+			}
+			done.Add(1)
+			return nil
+		})
+		for i := range 9 {
+			m := note()
+			if i == 0 {
+				m.Kind = "slow"
+			}
+			p.add(m)
+		}
+		p.start()
+		time.Sleep(8*time.Second + time.Millisecond)
+		synctest.Wait()
+		if done.Load() != 8 || most.Load() != delivery.AtOnce {
+			t.Errorf("%d sent after eight seconds, %d at once", done.Load(), most.Load())
+		}
+	})
+}
+
+func TestHangingSenderIsCutOff(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		p.sendBy(func(ctx context.Context, _ message.Message) error { <-ctx.Done(); return ctx.Err() })
+		p.add(note())
+		p.start()
+		time.Sleep(91 * time.Second)
+		synctest.Wait()
+		p.want(message.Queued, 1, "deadline exceeded")
+	})
+}
+
+func TestWhatIsBeingSentIsFinishedOnTheWayOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		p.sendBy(func(ctx context.Context, _ message.Message) error {
+			select {
+			case <-time.After(delivery.Grace / 2):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		p.add(note())
+		p.start()
+		synctest.Wait()
+		p.add(note()) // on its way too
+		synctest.Wait()
+		p.add(note()) // waits for a slot, and goes on waiting
+		p.stop()
+		states := map[message.State]int{}
+		for _, m := range p.all() {
+			states[m.State]++
+		}
+		if states[message.Sent] != 2 || states[message.Queued] != 1 {
+			t.Errorf("after the stop: %v", states)
+		}
+	})
+}
+
+func TestWhatTakesTooLongGoesBackOnTheWayOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		p.sendBy(func(ctx context.Context, _ message.Message) error { <-ctx.Done(); return ctx.Err() })
+		p.add(note())
+		p.start()
+		synctest.Wait()
+		stopped := time.Now()
+		p.stop()
+		if took := time.Since(stopped); took != delivery.Grace {
+			t.Errorf("the stop took %v", took)
+		}
+		if m := p.want(message.Queued, 1, "interrupted"); !m.NextAt.Equal(time.Now()) {
+			t.Errorf("due %v after the stop", time.Until(m.NextAt))
+		}
+	})
+}
+
+// A message that kills its worker each time is not taken for ever.
+func TestAttemptsNobodySurvivedCount(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		p.add(note())
+		p.attempts(delivery.MaxAttempts)
+		p.sendBy(func(context.Context, message.Message) error { t.Error("sent"); return nil })
+		p.start()
+		synctest.Wait()
+		p.want(message.Dead, delivery.MaxAttempts+1, "given up")
+	})
+}
+
+func TestOutageOfTheStoreIsLoggedOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *post) {
+		_ = p.DB.Close()
+		p.start()
+		time.Sleep(time.Minute)
+		p.stop()
+		if n := strings.Count(p.log.String(), "outbox cannot be read"); n != 1 {
+			t.Errorf("logged %d times: %s", n, p.log)
 		}
 	})
 }

@@ -1,8 +1,11 @@
 package store
 
 import (
+	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -129,4 +132,29 @@ func (r *Reader) verifyChain(h Head) error {
 		return err
 	}
 	return chain.End(h.Seq, h.Hash)
+}
+
+// Contains reports whether a chain still holds the event that a head of
+// before, ACCOUNT:SEQ:HASH, says it ended in: nothing was cut off since.
+func (r *Reader) Contains(head string) error {
+	var accountID, hash string
+	var seq int64
+	parts := strings.Split(head, ":")
+	if len(parts) == 3 {
+		accountID, hash = parts[0], parts[2]
+		seq, _ = strconv.ParseInt(parts[1], 10, 64)
+	}
+	want, err := hex.DecodeString(hash)
+	if err != nil || len(parts) != 3 || seq < 1 {
+		return fmt.Errorf("%q is not ACCOUNT:SEQ:HASH", head)
+	}
+	var got []byte
+	err = r.row("SELECT hash FROM audit_event WHERE account_id = $1 AND seq = $2", []any{accountID, seq}, &got)
+	if err != nil && !errors.Is(err, ErrNoRow) {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return &audit.ErrBroken{Account: account.ID(accountID), Seq: seq, Why: "it is not the one that the head names"}
+	}
+	return nil
 }

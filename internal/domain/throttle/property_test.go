@@ -165,5 +165,8 @@ func TestLookingChangesNothing(t *testing.T) {
 		if once, twice := b.At(later), b.At(now).At(later); once != twice {
 			t.Fatalf("looked at once %+v, twice %+v", once, twice)
 		}
+		if seen, again := b.At(later), b.At(later).At(now); again != seen {
+			t.Fatalf("a clock that went back made %+v of %+v", again, seen)
+		}
 	})
 }

@@ -257,6 +257,15 @@ func (f *Flow) State(ctx context.Context, v prove.Visitor, token secret.Token) (
 	return p, err
 }
 
+// Preferred returns the method that the present step asks first.
+func (f *Flow) Preferred(ctx context.Context, v prove.Visitor, token secret.Token) (factor.Method, error) {
+	p, err := f.State(ctx, v, token)
+	if err != nil || len(p.Offers) == 0 {
+		return "", err
+	}
+	return p.Offers[0].Method, nil
+}
+
 // allowed refuses a method that does not take the present step, and writes
 // the attempt down.
 func (f *Flow) allowed(ctx context.Context, v prove.Visitor, token secret.Token, m factor.Method) (c ceremony.Ceremony, i account.Identity, step policy.Step, err error) {

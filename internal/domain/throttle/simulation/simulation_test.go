@@ -153,6 +153,13 @@ func TestSeedAloneDecidesTheResult(t *testing.T) {
 	}
 }
 
+func TestEveryAccountYearIsPlayed(t *testing.T) {
+	t.Parallel()
+	if got := simulation.Run(sized(7), named(t, "F5")); got.AccountYears != 7 || got.Guesses != 60*365 {
+		t.Errorf("%d account-years with %v guesses each, want 7 with %d", got.AccountYears, got.Guesses, 60*365)
+	}
+}
+
 func TestTableHasARowForEveryPolicy(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder

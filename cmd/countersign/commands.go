@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bufio"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/audit"
+	"countersign/internal/domain/message"
+	"countersign/internal/domain/throttle/simulation"
+	"countersign/internal/store"
+)
+
+type serveCmd struct{}
+
+func (serveCmd) Run(w *world) error {
+	s, err := w.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	if err := s.Build(w.out); err != nil {
+		return err
+	}
+	l, err := s.Listen()
+	if err != nil {
+		return err
+	}
+	if w.config.Dev {
+		fmt.Fprintln(w.out, "Development mode: nothing is really sent, and the clock can be moved. For this machine only.")
+		fmt.Fprintf(w.out, "Messages: %s/dev/outbox\n", w.config.PublicURL)
+		if ahead := s.Now().Sub(time.Now()); ahead > time.Second {
+			fmt.Fprintf(w.out, "The clock is %s ahead; delete %s/dev-clock to go back to the present.\n", ahead.Round(time.Second), w.config.Data)
+		}
+	} else if w.config.SMTP.Address == "" {
+		fmt.Fprintln(w.err, "countersign: no mail server is configured (smtp_address): codes cannot be sent")
+	}
+	fmt.Fprintf(w.out, "Countersign is at %s\n", w.config.PublicURL)
+	setup, err := s.SetupURL(w.ctx)
+	if err != nil {
+		return err
+	}
+	if setup != "" {
+		fmt.Fprintf(w.out, "Create the first account (link works once, for 24 hours): %s\n", setup)
+	}
+	return s.Serve(w.ctx, l)
+}
+
+type accountCmd struct {
+	Create accountCreateCmd `cmd:"" help:"Create an account and its owner."`
+	List   accountListCmd   `cmd:"" help:"List the accounts and their owners."`
+}
+
+type accountCreateCmd struct {
+	Email         string `required:"" help:"Address that the owner signs in with." env:"-"`
+	PasswordStdin bool   `required:"" help:"Read the password from standard input: its first line." env:"-"`
+	Verified      bool   `help:"Take your word that the address is the owner's." env:"-"`
+}
+
+func (c accountCreateCmd) Run(w *world) error {
+	line, err := bufio.NewReader(w.in).ReadString('\n')
+	if err != nil && line == "" {
+		return fmt.Errorf("read the password: nothing on standard input")
+	}
+	s, err := w.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	a, err := s.SignUp.Create(w.ctx, c.Email, strings.TrimRight(line, "\r\n"), c.Verified)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w.out, "Account %s created; its owner signs in as %s at %s/signin\n", a.ID, c.Email, w.config.PublicURL)
+	return err
+}
+
+type accountListCmd struct{}
+
+func (accountListCmd) Run(w *world) error {
+	s, err := w.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	t := tabwriter.NewWriter(w.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ACCOUNT\tOWNER\tEMAIL\tVIRTUAL MFA\tCREATED")
+	r := s.DB.Read(w.ctx)
+	err = r.EachOwner(func(a account.Account, i account.Identity) error {
+		confirmed := "unconfirmed"
+		if !i.EmailConfirmedAt.IsZero() {
+			confirmed = "confirmed"
+		}
+		mfa, err := r.HasVirtualMFA(a.ID, i.ID)
+		if err != nil {
+			return err
+		}
+		state := "off"
+		if mfa {
+			state = "on"
+		}
+		_, err = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", a.ID, i.Email, confirmed, state, a.CreatedAt.Format("2006-01-02 15:04 MST"))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return t.Flush()
+}
+
+type auditCmd struct {
+	Verify auditVerifyCmd `cmd:"" help:"Walk every chain of events and say where one is broken."`
+}
+
+type auditVerifyCmd struct {
+	Head []string `help:"Where a chain ended when you last looked, ACCOUNT:SEQ:HASH; it must still contain that." env:"-" placeholder:"HEAD"`
+}
+
+func (c auditVerifyCmd) Run(w *world) error {
+	s, err := w.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	broken, chains := 0, 0
+	r := s.DB.Read(w.ctx)
+	err = r.VerifyChains(func(h store.Head, err error) error {
+		chains++
+		if err != nil {
+			broken++
+			_, err = fmt.Fprintln(w.out, err)
+			return err
+		}
+		_, err = fmt.Fprintf(w.out, "%s:%d:%s holds\n", h.Account, h.Seq, hex.EncodeToString(h.Hash))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, head := range c.Head {
+		if err := r.Contains(head); err != nil {
+			broken++
+			fmt.Fprintln(w.out, err)
+		}
+	}
+	if broken > 0 {
+		return fmt.Errorf("%d of %d audit chains broken", min(broken, chains), chains)
+	}
+	return nil
+}
+
+type keyCmd struct {
+	Rotate keyRotateCmd `cmd:"" help:"Add a key and seal everything with it, while the server runs."`
+}
+
+type keyRotateCmd struct{}
+
+func (keyRotateCmd) Run(w *world) error {
+	s, err := w.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	id, err := s.Keys().Rotate(s.Now())
+	if err != nil {
+		return err
+	}
+	actor := audit.OperatorActor("key rotate")
+	err = s.DB.Write(w.ctx, actor, func(tx *store.Tx) error {
+		return tx.Record(audit.Event{Name: audit.KeyRotate, Target: fmt.Sprint(id)})
+	})
+	if err != nil {
+		return err
+	}
+	n, err := s.DB.Reseal(func(f func(tx *store.Tx) error) error {
+		return s.DB.Write(w.ctx, actor.Quietly(), f)
+	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w.out, "Key %d seals from now on; %d secrets sealed anew. A running server takes it up within a minute.\nKeep the older keys in %s: they still check what was recorded.\n", id, n, w.config.Keys)
+	return err
+}
+
+type outboxCmd struct {
+	List  outboxListCmd  `cmd:"" help:"List messages that could not be sent."`
+	Retry outboxRetryCmd `cmd:"" help:"Send such a message after all."`
+}
+
+type outboxListCmd struct {
+	All bool `help:"Messages in every state." env:"-"`
+}
+
+func (c outboxListCmd) Run(w *world) error {
+	s, err := w.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	state := message.Dead
+	if c.All {
+		state = ""
+	}
+	list, err := s.DB.Read(w.ctx).Messages(state, 200)
+	if err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(w.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tCREATED\tKIND\tTO\tSTATE\tATTEMPTS\tREASON")
+	for _, m := range list {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", m.ID, m.CreatedAt.Format("2006-01-02 15:04:05"), m.Kind, account.MaskEmail(m.To), m.State, m.Attempts, m.LastError)
+	}
+	return t.Flush()
+}
+
+type outboxRetryCmd struct {
+	ID string `arg:"" help:"Id of the message."`
+}
+
+func (c outboxRetryCmd) Run(w *world) error {
+	s, err := w.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	if err := s.DB.RetryMessage(w.ctx, audit.OperatorActor("outbox retry"), c.ID); err != nil {
+		return fmt.Errorf("no message %s was given up", c.ID)
+	}
+	_, err = fmt.Fprintln(w.out, "Queued again; a running server sends it.")
+	return err
+}
+
+type checkCmd struct {
+	Check configCheckCmd `cmd:"" help:"Say what is wrong with the settings, or that they are right."`
+}
+
+type configCheckCmd struct{}
+
+func (configCheckCmd) Run(w *world) error {
+	if err := w.config.Check(); err != nil {
+		return err
+	}
+	database := "SQLite, " + w.config.DatabaseURL()
+	if w.config.Database != "" {
+		database = "PostgreSQL"
+	}
+	mail := "none: codes cannot be sent"
+	switch {
+	case w.config.Dev:
+		mail = "the development outbox"
+	case w.config.SMTP.Address != "":
+		mail = w.config.SMTP.Address + " (" + w.config.SMTP.TLS + ")"
+	}
+	_, err := fmt.Fprintf(w.out, "The settings are right.\nlisten      %s\npublic url  %s\ndatabase    %s\nkeys        %s\nmail        %s\n", w.config.Listen, w.config.PublicURL, database, w.config.Keys, mail)
+	return err
+}
+
+type simulate struct {
+	Guessing guessingCmd `cmd:"" help:"Print what a year of guessing achieves under this and other rules."`
+}
+
+type guessingCmd struct {
+	Seed  uint64 `help:"Seed of the random numbers." default:"1" env:"-"`
+	Years int    `help:"Account-years for each rule. Default: as many as take seconds." env:"-"`
+}
+
+func (c guessingCmd) Run(w *world) error {
+	cfg := simulation.Default()
+	cfg.Seed = c.Seed
+	if c.Years > 0 {
+		cfg.AccountYears = c.Years
+	}
+	return simulation.Write(w.out, simulation.Table(cfg))
+}

@@ -1,0 +1,136 @@
+// Command countersign is the account center: the server, and what an operator
+// does beside it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"countersign/internal/config"
+	"countersign/internal/fault"
+	"countersign/internal/locale"
+	"countersign/internal/server"
+)
+
+// version is set by the build.
+var version = "development"
+
+type cli struct {
+	Config   kong.ConfigFlag `help:"File of settings (YAML)." placeholder:"FILE"`
+	Settings config.Config   `embed:""`
+
+	Serve   serveCmd   `cmd:"" help:"Run the server."`
+	Account accountCmd `cmd:"" help:"Create and list accounts."`
+	Audit   auditCmd   `cmd:"" help:"Check what was recorded."`
+	Key     keyCmd     `cmd:"" help:"Change the keys that seal secrets."`
+	Outbox  outboxCmd  `cmd:"" help:"See what could not be sent."`
+	Check   checkCmd   `cmd:"" name:"config" help:"Check the settings."`
+	Try     simulate   `cmd:"" name:"simulate" help:"Compute what guessing achieves."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// A world is what commands run in.
+type world struct {
+	ctx      context.Context
+	config   *config.Config
+	app      *kong.Application
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// run is the whole program, for tests too.
+func run(args []string, in io.Reader, out, errOut io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var c cli
+	code := -1
+	parser, err := kong.New(&c,
+		kong.Name("countersign"),
+		kong.Description("A self-hosted account center that signs people in with two steps."),
+		kong.DefaultEnvars("COUNTERSIGN"),
+		kong.Configuration(config.ReadFile),
+		kong.Writers(out, errOut),
+		kong.Exit(func(n int) { code = n; panic(exit{}) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		return complain(errOut, err)
+	}
+	return func() (result int) {
+		defer func() {
+			if p := recover(); p != nil {
+				if _, ok := p.(exit); !ok {
+					panic(p)
+				}
+				result = code
+			}
+		}()
+		k, err := parser.Parse(args)
+		if err != nil {
+			return complain(errOut, err)
+		}
+		if err := config.CheckEnvironment(parser.Model); err != nil {
+			return complain(errOut, err)
+		}
+		if err := k.Run(&world{ctx, &c.Settings, parser.Model, in, out, errOut}); err != nil {
+			return complain(errOut, err)
+		}
+		return 0
+	}()
+}
+
+type exit struct{}
+
+// complain says what is wrong, one line each: no capital, no full stop.
+func complain(w io.Writer, err error) int {
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) && fault.From(err).Kind == fault.Internal {
+		for _, one := range many.Unwrap() {
+			complain(w, one)
+		}
+		return 1
+	}
+	text := err.Error()
+	if f := fault.From(err); f.Kind != fault.Internal && f.Kind != fault.Unavailable {
+		text = locale.All[0].Fault(f)
+	}
+	_, _ = fmt.Fprintf(w, "countersign: %s\n", text)
+	return 1
+}
+
+func (w *world) logger() *slog.Logger {
+	if w.config.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w.err, nil))
+	}
+	return slog.New(slog.NewTextHandler(w.err, nil))
+}
+
+// open prepares the store for a command.
+func (w *world) open() (*server.Server, error) {
+	if err := w.config.Check(); err != nil {
+		return nil, err
+	}
+	return server.Open(w.ctx, *w.config, w.logger())
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run(w *world) error {
+	v := version
+	if b, ok := debug.ReadBuildInfo(); ok {
+		v += " " + b.GoVersion
+	}
+	_, err := fmt.Fprintln(w.out, "countersign", v)
+	return err
+}

@@ -1,0 +1,197 @@
+// Package request knows what every front needs of a request: whose address it
+// comes from, its id, and what a refusal means in HTTP.
+package request
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"countersign/internal/fault"
+)
+
+// An Info is what is known of a request before anything looks into it.
+type Info struct {
+	ID      string
+	Address netip.Addr
+	Header  http.Header
+}
+
+type infoKey struct{}
+
+// InfoOf returns what Guard has found out.
+func InfoOf(r *http.Request) Info { return InfoIn(r.Context()) }
+
+// InfoIn is InfoOf for whoever has the context alone.
+func InfoIn(ctx context.Context) Info {
+	i, _ := ctx.Value(infoKey{}).(Info)
+	return i
+}
+
+var statuses = [...]int{
+	fault.Internal:    http.StatusInternalServerError,
+	fault.Invalid:     http.StatusUnprocessableEntity,
+	fault.Unproven:    http.StatusUnauthorized,
+	fault.SignedOut:   http.StatusUnauthorized,
+	fault.Forbidden:   http.StatusForbidden,
+	fault.NotFound:    http.StatusNotFound,
+	fault.Conflict:    http.StatusConflict,
+	fault.Expired:     http.StatusGone,
+	fault.Throttled:   http.StatusTooManyRequests,
+	fault.Unavailable: http.StatusServiceUnavailable,
+}
+
+// Faults about requests themselves.
+var (
+	ErrMalformed  = fault.New(fault.Invalid, "request.malformed")
+	ErrTooLarge   = fault.New(fault.Invalid, "request.too_large")
+	ErrCrossSite  = fault.New(fault.Forbidden, "request.cross_site")
+	ErrFormStale  = fault.New(fault.Forbidden, "request.form_stale")
+	ErrNotFound   = fault.New(fault.NotFound, "request.not_found")
+	ErrMethod     = fault.New(fault.Invalid, "request.method")
+	ErrMediaType  = fault.New(fault.Invalid, "request.media_type")
+	exactStatuses = map[string]int{
+		ErrMalformed.Code: http.StatusBadRequest,
+		ErrTooLarge.Code:  http.StatusBadRequest,
+		ErrMethod.Code:    http.StatusMethodNotAllowed,
+		ErrMediaType.Code: http.StatusUnsupportedMediaType,
+		"password.huge":   http.StatusBadRequest,
+	}
+)
+
+// Status returns the HTTP status for err, however deeply wrapped.
+func Status(err error) int {
+	f := fault.From(err)
+	if s, ok := exactStatuses[f.Code]; ok {
+		return s
+	}
+	return statuses[f.Kind]
+}
+
+// RetryAfter says in the header how long to wait, where the fault does.
+func RetryAfter(w http.ResponseWriter, f *fault.Fault) {
+	if f.Wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.Wait.Seconds()))))
+	}
+}
+
+// Log writes down what is not the visitor's doing: once, with the request's id.
+func Log(log *slog.Logger, r *http.Request, err error) {
+	f := fault.From(err)
+	if (f.Kind == fault.Internal || f.Kind == fault.Unavailable) && !errors.Is(err, context.Canceled) {
+		log.Error("request refused", "request", InfoOf(r).ID, "method", r.Method, "path", Path(r), "code", f.Code, "error", err.Error())
+	}
+}
+
+// Path is the request's path for logs: the token of a set-up link left out.
+func Path(r *http.Request) string {
+	if strings.HasPrefix(r.URL.Path, "/setup/") {
+		return "/setup/…"
+	}
+	return r.URL.Path
+}
+
+// A Guard stands before every front.
+type Guard struct {
+	Next    http.Handler
+	Trusted []netip.Prefix // proxies whose X-Forwarded-For counts
+	Log     *slog.Logger
+	Panic   http.HandlerFunc // the answer when a handler panics
+	HSTS    bool
+	Now     func() time.Time // of the Date header; nil: the machine's
+	cross   http.CrossOriginProtection
+}
+
+func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var id [9]byte
+	_, _ = rand.Read(id[:]) // never fails
+	info := Info{ID: hex.EncodeToString(id[:]), Address: ClientAddress(r, g.Trusted), Header: r.Header}
+	r = r.WithContext(context.WithValue(r.Context(), infoKey{}, info))
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), publickey-credentials-create=(self), publickey-credentials-get=(self), otp-credentials=(self)")
+	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Request-Id", info.ID)
+	if g.HSTS {
+		h.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains")
+	}
+	if g.Now != nil {
+		h.Set("Date", g.Now().UTC().Format(http.TimeFormat))
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler { //nolint:errorlint // the sentinel itself
+				panic(p)
+			}
+			g.Log.Error("panic", "request", info.ID, "method", r.Method, "path", Path(r), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			g.Panic(w, r)
+		}
+	}()
+	g.Next.ServeHTTP(w, r)
+}
+
+// SameSite refuses what a browser says comes from another site.
+func (g *Guard) SameSite(r *http.Request) error {
+	if g.cross.Check(r) != nil {
+		return ErrCrossSite
+	}
+	return nil
+}
+
+// ClientAddress is the address of whoever sent the request: the socket's,
+// unless that is a trusted proxy; then the last address in X-Forwarded-For
+// that is no trusted proxy.
+func ClientAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
+	peer := parseAddress(r.RemoteAddr)
+	if !within(peer, trusted) {
+		return peer
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	client := peer
+	for i := len(hops) - 1; i >= 0; i-- {
+		a := parseAddress(strings.TrimSpace(hops[i]))
+		if !a.IsValid() {
+			return client
+		}
+		client = a
+		if !within(a, trusted) {
+			return a
+		}
+	}
+	return client
+}
+
+func parseAddress(s string) netip.Addr {
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap().WithZone("")
+	}
+	a, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Unmap().WithZone("")
+}
+
+func within(a netip.Addr, prefixes []netip.Prefix) bool {
+	for _, p := range prefixes {
+		if a.IsValid() && p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,99 @@
+package page
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/andybalholm/brotli"
+
+	"countersign/internal/front/request"
+)
+
+//go:embed assets
+var assetFS embed.FS
+
+// An asset is a file that never changes under its path, which holds its hash.
+type asset struct {
+	kind                string
+	plain, gzip, brotli []byte
+}
+
+var (
+	assets     = map[string]asset{}  // by path
+	assetPaths = map[string]string{} // by name
+)
+
+var kinds = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+
+func init() {
+	names, err := fs.Glob(assetFS, "assets/*")
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range names {
+		b, err := assetFS.ReadFile(name)
+		if err != nil {
+			panic(err) // embedded
+		}
+		sum := sha256.Sum256(b)
+		base := path.Base(name)
+		p := "/assets/" + hex.EncodeToString(sum[:6]) + "/" + base
+		a := asset{kind: kinds[path.Ext(base)], plain: b}
+		var z bytes.Buffer
+		g, _ := gzip.NewWriterLevel(&z, gzip.BestCompression)
+		_, _ = g.Write(b)
+		_ = g.Close()
+		a.gzip = z.Bytes()
+		var br bytes.Buffer
+		bw := brotli.NewWriterLevel(&br, brotli.BestCompression)
+		_, _ = bw.Write(b)
+		_ = bw.Close()
+		a.brotli = br.Bytes()
+		assets[p], assetPaths[base] = a, p
+	}
+}
+
+// AssetPath is where the asset named is served.
+func AssetPath(name string) string { return assetPaths[name] }
+
+// ServeAsset serves the assets.
+func (k *Kit) ServeAsset(w http.ResponseWriter, r *http.Request) error {
+	a, ok := assets[r.URL.Path]
+	if !ok {
+		return request.ErrNotFound
+	}
+	h := w.Header()
+	h.Set("Content-Type", a.kind)
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Add("Vary", "Accept-Encoding")
+	body := a.plain
+	switch {
+	case acceptsEncoding(r, "br"):
+		h.Set("Content-Encoding", "br")
+		body = a.brotli
+	case acceptsEncoding(r, "gzip"):
+		h.Set("Content-Encoding", "gzip")
+		body = a.gzip
+	}
+	_, err := w.Write(body)
+	if err != nil {
+		return nil //nolint:nilerr // the client is gone
+	}
+	return nil
+}
+
+// wordmark is drawn into every page, so that it takes the page's colours.
+func wordmark() string {
+	b, err := assetFS.ReadFile("assets/wordmark.svg")
+	if err != nil {
+		panic(err)
+	}
+	return strings.TrimSpace(string(b))
+}

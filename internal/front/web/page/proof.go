@@ -1,0 +1,114 @@
+package page
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"countersign/internal/domain/factor"
+	"countersign/internal/fault"
+	"countersign/internal/front/request"
+	"countersign/internal/prove"
+)
+
+// An Offer is a method that proves what the page asks.
+type Offer struct {
+	Method      factor.Method
+	Destination string
+	Device      string
+	Sent        bool
+}
+
+// Strength is the message key of how strong the method is.
+func (o Offer) Strength() string {
+	if o.Method.Strength() >= factor.VirtualMFA.Strength() {
+		return "strength.good"
+	}
+	return "strength.basic"
+}
+
+// A Proof is the page that asks for one proof: at sign-in and within a session.
+type Proof struct {
+	Base
+	Title                 string // message key
+	Who, NotYou           string
+	Reason, Object        string // message key of the action, and its object
+	Action, MethodsPath   string
+	Ceremony              string
+	Method                factor.Method
+	Destination, Device   string
+	Codes, Digits, Resend int
+	Send                  bool // a code must be asked for first
+	More                  bool // there are other ways
+	Drifted, Stale        bool
+	Cancel                string
+}
+
+// A Methods is the page that lists the other ways.
+type Methods struct {
+	Base
+	Who, NotYou string
+	Action      string
+	Ceremony    string
+	Choices     []Offer
+	Cancel      string
+}
+
+// Proofs renders the pages that ask for a proof.
+type Proofs struct {
+	proof   Page[Proof]
+	methods Page[Methods]
+}
+
+// NewProofs prepares the pages.
+func NewProofs(k *Kit) Proofs {
+	return Proofs{New[Proof](k, layoutFS, "templates/verify.html"), New[Methods](k, layoutFS, "templates/methods.html")}
+}
+
+// Ask shows the page for the method chosen, else for the best one offered.
+// Codes of p is the price of a try.
+func (p Proofs) Ask(w http.ResponseWriter, r *http.Request, status int, page Proof, offers []Offer, chosen string, resend time.Duration) error {
+	if len(offers) == 0 {
+		return fault.New(fault.Forbidden, "signin.refused")
+	}
+	offer := offers[0]
+	for _, o := range offers {
+		if string(o.Method) == chosen {
+			offer = o
+		}
+	}
+	page.Method, page.Destination, page.Device = offer.Method, offer.Destination, offer.Device
+	page.More = len(offers) > 1
+	page.MethodsPath = strings.TrimSuffix(page.Action, "/verify") + "/methods"
+	if page.Action == "/verify" {
+		page.MethodsPath = "/verify/methods"
+	}
+	page.Send = offer.Method == factor.Email && !offer.Sent
+	page.Resend = int((resend + time.Second - 1) / time.Second)
+	if page.Problem != nil {
+		switch page.Problem.Code {
+		case factor.ErrCodeStale.Code:
+			page.Stale = true
+		case factor.ErrMoreCodesAsked.Code:
+			page.Problem = nil // the page itself asks
+		}
+	}
+	if page.Method != factor.VirtualMFA {
+		page.Codes = 1
+	} else if page.Drifted && page.Codes < 2 {
+		page.Codes = 2
+	} else {
+		page.Drifted = false
+	}
+	return p.proof.Render(w, r, status, page)
+}
+
+// Choose shows the other ways.
+func (p Proofs) Choose(w http.ResponseWriter, r *http.Request, page Methods) error {
+	return p.methods.Render(w, r, http.StatusOK, page)
+}
+
+// AnswerOf reads the proof that a form of Ask has posted.
+func AnswerOf(f request.Form) prove.Answer {
+	return prove.Answer{Method: factor.Method(f.Get("method")), Codes: []string{f.Get("code"), f.Get("code2"), f.Get("code3")}}
+}

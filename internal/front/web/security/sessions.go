@@ -1,0 +1,126 @@
+package security
+
+import (
+	"net/http"
+	"strconv"
+
+	"countersign/internal/domain/audit"
+	"countersign/internal/domain/message"
+	"countersign/internal/domain/session"
+	"countersign/internal/flow/selfservice"
+	"countersign/internal/front/request"
+	"countersign/internal/front/web/page"
+	"countersign/internal/prove"
+)
+
+type sessionsPage struct {
+	page.Base
+	Sessions []sessionRow
+}
+
+type sessionRow struct {
+	session.Session
+	Browser string
+	This    bool
+}
+
+func (p *Pages) showSessions(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	list, err := p.flow.Sessions(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	data := sessionsPage{Base: p.kit.SignedBase(w, r, s)}
+	data.Wide = true
+	for _, one := range list {
+		row := sessionRow{one, message.Browser(data.L, one.UserAgent), one.ID == s.Session.ID}
+		if row.This {
+			data.Sessions = append([]sessionRow{row}, data.Sessions...)
+		} else {
+			data.Sessions = append(data.Sessions, row)
+		}
+	}
+	return p.sessions.Render(w, r, http.StatusOK, data)
+}
+
+func (p *Pages) endSession(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	f, err := p.kit.Form(w, r)
+	if err != nil {
+		return err
+	}
+	if err := p.flow.EndSession(r.Context(), p.kit.Visitor(r), s, f.Get("session")); err != nil {
+		return p.actFrom(w, r, s, err)
+	}
+	p.kit.Done(w, r, "/security/sessions", "session_ended")
+	return nil
+}
+
+func (p *Pages) endOthers(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	if _, err := p.kit.Form(w, r); err != nil {
+		return err
+	}
+	if _, err := p.flow.EndOtherSessions(r.Context(), p.kit.Visitor(r), s); err != nil {
+		return p.actFrom(w, r, s, err)
+	}
+	p.kit.Done(w, r, "/security/sessions", "sessions_ended")
+	return nil
+}
+
+// actFrom verifies first and then comes back to the list.
+func (p *Pages) actFrom(w http.ResponseWriter, r *http.Request, s prove.Signed, err error) error {
+	r.URL.Path = "/security/sessions"
+	return p.act(w, r, s, selfservice.EndSessions, err)
+}
+
+type historyPage struct {
+	page.Base
+	Events []historyRow
+	Older  int64 // the event before which older ones begin; 0: none
+}
+
+type historyRow struct {
+	audit.Event
+	Sentence string
+	Browser  string
+}
+
+func (p *Pages) showHistory(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	q, err := request.ReadQuery(r)
+	if err != nil {
+		return err
+	}
+	before := int64(0)
+	if from := q.Get("before"); from != "" {
+		if before, err = strconv.ParseInt(from, 10, 64); err != nil || before < 1 {
+			return request.ErrMalformed
+		}
+	}
+	events, more, err := p.flow.History(r.Context(), s, before)
+	if err != nil {
+		return err
+	}
+	data := historyPage{Base: p.kit.SignedBase(w, r, s)}
+	data.Wide = true
+	for _, e := range events {
+		data.Events = append(data.Events, historyRow{e, sentence(data.Base, e), message.Browser(data.L, e.Actor.UserAgent)})
+	}
+	if more {
+		data.Older = events[len(events)-1].Seq
+	}
+	return p.history.Render(w, r, http.StatusOK, data)
+}
+
+// sentence says what an event was, as its owner would.
+func sentence(b page.Base, e audit.Event) string {
+	key := "event." + string(e.Name)
+	switch {
+	case e.Refused != "" && e.Details["method"] != "":
+		return b.T(key+".refused_code", "Method", b.T("method."+e.Details["method"]))
+	case e.Refused != "":
+		return b.T(key + ".refused")
+	case e.Name == audit.ConsoleSignin && e.Details["acr"] != "":
+		return b.T(key, "How", b.T("how."+e.Details["acr"]))
+	case e.Name == audit.IdentityVerify:
+		return b.T(key, "Method", b.T("method."+e.Details["method"]))
+	}
+	return b.T(key, "Name", e.Details["name"])
+}

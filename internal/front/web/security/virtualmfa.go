@@ -1,0 +1,184 @@
+package security
+
+import (
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+
+	"rsc.io/qr"
+
+	"countersign/internal/flow/selfservice"
+	"countersign/internal/front/web/page"
+	"countersign/internal/prove"
+	"countersign/internal/store"
+)
+
+type virtualMFAPage struct {
+	page.Base
+	Device store.VirtualMFA
+}
+
+func (p *Pages) showVirtualMFA(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	o, err := p.flow.Overview(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	if !o.Facts.VirtualMFA {
+		p.kit.SeeOther(w, r, "/security/virtual-mfa/bind")
+		return nil
+	}
+	return p.virtualMFA.Render(w, r, http.StatusOK, virtualMFAPage{p.kit.SignedBase(w, r, s), o.VirtualMFA})
+}
+
+type bindPage struct {
+	page.Base
+	Binding    selfservice.Binding
+	QR         template.HTML
+	URI        template.URL
+	DeviceName string
+}
+
+func (p *Pages) showBind(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	if ok, err := p.verified(w, r, s, selfservice.BindVirtualMFA); err != nil || !ok {
+		return err
+	}
+	b, err := p.flow.BeginBind(r.Context(), p.kit.Visitor(r), s)
+	if errors.Is(err, selfservice.ErrBound) {
+		p.kit.SeeOther(w, r, "/security/virtual-mfa")
+		return nil
+	}
+	if err != nil {
+		return p.act(w, r, s, selfservice.BindVirtualMFA, err)
+	}
+	base := p.kit.SignedBase(w, r, s)
+	return p.renderBind(w, r, http.StatusOK, base, b, base.T("bind.device_default"))
+}
+
+func (p *Pages) renderBind(w http.ResponseWriter, r *http.Request, status int, base page.Base, b selfservice.Binding, name string) error {
+	image, err := drawQR(b.URI, base.T("bind.qr"))
+	if err != nil {
+		return err
+	}
+	return p.bind.Render(w, r, status, bindPage{base, b, image, template.URL(b.URI), name}) //nolint:gosec // made by KeyURI
+}
+
+func (p *Pages) submitBind(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	f, err := p.kit.Form(w, r)
+	if err != nil {
+		return err
+	}
+	v := p.kit.Visitor(r)
+	bound, err := p.flow.ConfirmBind(r.Context(), v, s, f.Get("c"), f.Get("name"), f.Get("code"), f.Get("code2"))
+	if err == nil {
+		p.kit.SetSession(w, bound.Token)
+		base := p.kit.SignedBase(w, r, s)
+		base.Path, base.Flash = "/security/recovery-codes", "done.virtual_mfa_bound"
+		return p.codesNew.Render(w, r, http.StatusOK, codesNewPage{base, bound.RecoveryCodes, p.kit.Now()})
+	}
+	if errors.Is(err, prove.ErrVerifyFirst) {
+		return p.verifyFirst(w, r, s, selfservice.BindVirtualMFA)
+	}
+	base := p.kit.SignedBase(w, r, s)
+	status, ok := base.Refused(err)
+	if !ok || errors.Is(err, selfservice.ErrBound) {
+		return err
+	}
+	b, berr := p.flow.Binding(r.Context(), s, f.Get("c"))
+	if berr != nil {
+		return berr
+	}
+	return p.renderBind(w, r, status, base, b, f.Get("name"))
+}
+
+type resyncPage struct{ page.Base }
+
+func (p *Pages) showResync(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	if ok, err := p.verified(w, r, s, selfservice.Resynchronise); err != nil || !ok {
+		return err
+	}
+	return p.resync.Render(w, r, http.StatusOK, resyncPage{p.kit.SignedBase(w, r, s)})
+}
+
+func (p *Pages) submitResync(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	f, err := p.kit.Form(w, r)
+	if err != nil {
+		return err
+	}
+	err = p.flow.Resynchronise(r.Context(), p.kit.Visitor(r), s, f.Get("code"), f.Get("code2"))
+	if err == nil {
+		p.kit.Done(w, r, "/security/virtual-mfa", "resynchronised")
+		return nil
+	}
+	base := p.kit.SignedBase(w, r, s)
+	if status, ok := base.Refused(err); ok && !errors.Is(err, prove.ErrVerifyFirst) {
+		return p.resync.Render(w, r, status, resyncPage{base})
+	}
+	return p.act(w, r, s, selfservice.Resynchronise, err)
+}
+
+type unbindPage struct {
+	page.Base
+	Device       store.VirtualMFA
+	PasswordLong bool
+	Email        string
+}
+
+func (p *Pages) showUnbind(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	o, err := p.flow.Overview(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	if !o.Facts.VirtualMFA {
+		p.kit.SeeOther(w, r, "/security")
+		return nil
+	}
+	if s.Identity.PasswordAlone {
+		if ok, err := p.verified(w, r, s, selfservice.Unbind(o.VirtualMFA.ID)); err != nil || !ok {
+			return err
+		}
+	}
+	return p.unbind.Render(w, r, http.StatusOK, unbindPage{p.kit.SignedBase(w, r, s), o.VirtualMFA, s.Identity.PasswordAlone, s.Identity.Email})
+}
+
+func (p *Pages) submitUnbind(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	f, err := p.kit.Form(w, r)
+	if err != nil {
+		return err
+	}
+	device := f.Get("device")
+	token, err := p.flow.Unbind(r.Context(), p.kit.Visitor(r), s, device)
+	if err != nil {
+		return p.act(w, r, s, selfservice.Unbind(device), err)
+	}
+	p.kit.SetSession(w, token)
+	p.kit.Done(w, r, "/security", "virtual_mfa_unbound")
+	return nil
+}
+
+// drawQR draws text as one path, dark on the white box that the page gives
+// it, with the quiet zone of four modules (ISO/IEC 18004 §9.1) in the picture.
+func drawQR(text, label string) (template.HTML, error) {
+	code, err := qr.Encode(text, qr.M)
+	if err != nil {
+		return "", fmt.Errorf("draw a QR code: %w", err)
+	}
+	const quiet = 4
+	var path strings.Builder
+	for y := range code.Size {
+		for x := 0; x < code.Size; x++ {
+			run := 0
+			for x+run < code.Size && code.Black(x+run, y) {
+				run++
+			}
+			if run > 0 {
+				fmt.Fprintf(&path, "M%d %dh%dv1h-%dz", x+quiet, y+quiet, run, run)
+				x += run
+			}
+		}
+	}
+	size := code.Size + 2*quiet
+	return template.HTML(fmt.Sprintf(`<svg viewBox="0 0 %d %d" role="img" aria-label="%s" shape-rendering="crispEdges"><path d="%s"/></svg>`, //nolint:gosec // numbers, and a label that is escaped
+		size, size, template.HTMLEscapeString(label), path.String())), nil
+}
