@@ -86,6 +86,9 @@ func (s *Server) Close() error { return s.DB.Close() }
 // Now is the server's time.
 func (s *Server) Now() time.Time { return s.clock.Now() }
 
+// Clock is where the server's time comes from.
+func (s *Server) Clock() *Clock { return s.clock }
+
 // Keys are the server's keys.
 func (s *Server) Keys() *secret.Keyring { return s.keys }
 

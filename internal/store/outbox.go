@@ -80,6 +80,10 @@ func (db *DB) ClaimMessage(ctx context.Context, lease time.Duration) (m message.
 				(SELECT id FROM outbox WHERE state = 'queued' AND next_at <= $1 ORDER BY next_at, id LIMIT 1`+skip+`) RETURNING `+messageColumns,
 				[]any{micros(tx.Now), micros(tx.Now.Add(lease))}, into...)
 		})
+		if errors.Is(err, secret.ErrSealed) { // lost for good: it must not stand in the way of the others
+			_, err := tx.exec("UPDATE outbox SET state = 'dead', last_error = 'cannot be opened with the present keys' WHERE id = $1", m.ID)
+			return err
+		}
 		found, err = HasRow(err)
 		return err
 	})
@@ -92,7 +96,7 @@ func (db *DB) setMessage(ctx context.Context, id string, state message.State, re
 		if state == message.Sent {
 			sent = tx.Now
 		}
-		return tx.one(ErrNoRow, "UPDATE outbox SET state = $2, last_error = $3, next_at = $4, sent_at = $5 WHERE id = $1",
+		return tx.one(ErrNoRow, "UPDATE outbox SET state = $2, last_error = $3, next_at = $4, sent_at = $5 WHERE id = $1 AND state = 'queued'",
 			id, state, clip(reason, 500), micros(next), micros(sent))
 	})
 }
