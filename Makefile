@@ -1,18 +1,52 @@
 # Countersign. `make` alone prints this help.
 LISTEN ?= localhost:8080
 DATA ?= ./data
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 
 .PHONY: help
 help: ## Print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: bin/countersign ## Build and run on this machine, in development mode
+run: build ## Build and run on this machine, in development mode (LISTEN=localhost:8080 DATA=./data)
 	./bin/countersign serve --dev --listen $(LISTEN) --data $(DATA)
 
 .PHONY: build
-build: bin/countersign ## Build the one static binary
+build: ## Build the one static binary, bin/countersign
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/countersign ./cmd/countersign
 
-.PHONY: bin/countersign
-bin/countersign:
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/countersign ./cmd/countersign
+.PHONY: test
+test: ## Test everything, with the race detector; installs what it needs on Debian
+	scripts/install-test-tools
+	@unformatted=$$(gofmt -l cmd internal); [ -z "$$unformatted" ] || { echo "not formatted (make fmt): $$unformatted" >&2; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	COUNTERSIGN_TEST_COMPLETE=1 scripts/with-postgres go test -race -shuffle=on -timeout 15m ./...
+
+.PHONY: quick
+quick: ## Test what needs nothing but Go: SQLite, no browser
+	go test ./...
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities; asks the Go vulnerability database, so it is no part of test
+	go tool govulncheck ./...
+
+.PHONY: bench
+bench: ## Measure
+	go test -run='^$$' -bench=. -benchmem ./...
+	@if [ -x scripts/bench ]; then scripts/bench; fi
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for 20 seconds
+	@grep -rnoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' internal cmd | while IFS=: read -r file _ name; do \
+		echo "$$(dirname $$file) $${name#func }"; \
+		go test -run='^$$' -fuzz="^$${name#func }$$" -fuzztime=20s ./$$(dirname $$file) || exit 1; \
+	done
+
+.PHONY: golden
+golden: ## Write generated pages and transcripts anew; review the difference like code
+	go test ./internal/archtest ./cmd/countersign -update
+
+.PHONY: fmt
+fmt: ## Format the code
+	gofmt -w cmd internal

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
@@ -33,8 +32,8 @@ func (serveCmd) Run(w *world) error {
 	if w.config.Dev {
 		fmt.Fprintln(w.out, "Development mode: nothing is really sent, and the clock can be moved. For this machine only.")
 		fmt.Fprintf(w.out, "Messages: %s/dev/outbox\n", w.config.PublicURL)
-		if ahead := s.Now().Sub(time.Now()); ahead > time.Second {
-			fmt.Fprintf(w.out, "The clock is %s ahead; delete %s/dev-clock to go back to the present.\n", ahead.Round(time.Second), w.config.Data)
+		if ahead := s.Clock().Ahead(); ahead > 0 {
+			fmt.Fprintf(w.out, "The clock is %s ahead; delete %s/dev-clock to go back to the present.\n", ahead, w.config.Data)
 		}
 	} else if w.config.SMTP.Address == "" {
 		fmt.Fprintln(w.err, "countersign: no mail server is configured (smtp_address): codes cannot be sent")

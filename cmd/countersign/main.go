@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -25,8 +26,8 @@ import (
 var version = "development"
 
 type cli struct {
-	Config   kong.ConfigFlag `help:"File of settings (YAML)." placeholder:"FILE"`
-	Settings config.Config   `embed:""`
+	Config   kong.ConfigFlag `help:"File of settings (YAML)." placeholder:"FILE" group:"Settings:"`
+	Settings config.Config   `embed:"" group:"Settings:"`
 
 	Serve   serveCmd   `cmd:"" help:"Run the server."`
 	Account accountCmd `cmd:"" help:"Create and list accounts."`
@@ -78,7 +79,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		}()
 		k, err := parser.Parse(args)
 		if err != nil {
-			return complain(errOut, err)
+			return complain(errOut, usage(err))
 		}
 		if err := config.CheckEnvironment(parser.Model); err != nil {
 			return complain(errOut, err)
@@ -92,20 +93,35 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 
 type exit struct{}
 
+// usage says where the commands are listed to whoever named none of them.
+func usage(err error) error {
+	var p *kong.ParseError
+	if !errors.As(err, &p) || p.Context == nil {
+		return err
+	}
+	unknown, isUnknown := strings.CutPrefix(err.Error(), "unexpected argument ")
+	switch {
+	case p.Context.Selected() != nil:
+		return err
+	case isUnknown && strings.Contains(unknown, "did you mean"):
+		return fmt.Errorf("unknown command %s", unknown)
+	case isUnknown:
+		return fmt.Errorf("unknown command %s; `countersign --help` lists them", unknown)
+	case strings.HasPrefix(err.Error(), "expected one of"):
+		return errors.New("which command? `countersign --help` lists them")
+	}
+	return err
+}
+
 // complain says what is wrong, one line each: no capital, no full stop.
 func complain(w io.Writer, err error) int {
-	var many interface{ Unwrap() []error }
-	if errors.As(err, &many) && fault.From(err).Kind == fault.Internal {
-		for _, one := range many.Unwrap() {
-			complain(w, one)
-		}
-		return 1
-	}
 	text := err.Error()
 	if f := fault.From(err); f.Kind != fault.Internal && f.Kind != fault.Unavailable {
 		text = locale.All[0].Fault(f)
 	}
-	_, _ = fmt.Fprintf(w, "countersign: %s\n", text)
+	for line := range strings.Lines(text) {
+		_, _ = fmt.Fprintf(w, "countersign: %s\n", strings.TrimSpace(line))
+	}
 	return 1
 }
 

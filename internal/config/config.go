@@ -3,6 +3,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,10 +58,10 @@ type SMTP struct {
 
 // Argon2 is the cost of a password hash.
 type Argon2 struct {
-	Memory  uint32 `help:"Memory of a password hash in KiB." default:"19456"`
-	Passes  uint32 `help:"Passes of a password hash." default:"2"`
-	AtOnce  int    `help:"How many passwords are hashed at once. Default: one for each processor."`
-	Waiting int    `help:"How many more may wait." default:"64"`
+	Memory  uint32 `help:"Memory of a password hash in KiB." default:"19456" env:"COUNTERSIGN_ARGON2_MEMORY"`
+	Passes  uint32 `help:"Passes of a password hash." default:"2" env:"COUNTERSIGN_ARGON2_PASSES"`
+	AtOnce  int    `help:"How many passwords are hashed at once. Default: one for each processor." env:"COUNTERSIGN_ARGON2_AT_ONCE"`
+	Waiting int    `help:"How many more may wait." default:"64" env:"COUNTERSIGN_ARGON2_WAITING"`
 }
 
 // Check completes the settings and says everything that is wrong with them.
@@ -68,8 +70,9 @@ func (c *Config) Check() error {
 	say := func(key, format string, args ...any) { wrong = append(wrong, fmt.Errorf(key+": "+format, args...)) }
 
 	host, port, err := net.SplitHostPort(c.Listen)
-	if err != nil || port == "" {
+	if _, number := strconv.ParseUint(port, 10, 16); err != nil || number != nil {
 		say("listen", "%q is not host:port", c.Listen)
+		port = "8080" // so that what follows from it is no second complaint
 	}
 	if c.PublicURL == "" {
 		scheme := "http://"
@@ -99,6 +102,10 @@ func (c *Config) Check() error {
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		say("tls_cert", "tls_cert and tls_key go together")
+	} else if c.TLSCert != "" {
+		if _, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey); err != nil {
+			say("tls_cert", "%w", err)
+		}
 	}
 	if c.Database != "" && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://") {
 		say("database", "is not like postgres://user@host/name")

@@ -25,7 +25,7 @@ func ReadFile(r io.Reader) (kong.Resolver, error) {
 	}
 	var tree map[string]any
 	if err := yaml.Unmarshal(b, &tree); err != nil {
-		return nil, fmt.Errorf("the settings file: %w", err)
+		return nil, fmt.Errorf("the settings file: %s", strings.Join(strings.Fields(err.Error()), " ")) // in one line
 	}
 	f := file{}
 	return f, f.add("", tree)
@@ -76,11 +76,16 @@ func (f file) Validate(app *kong.Application) error {
 	return nil
 }
 
-// Resolve is kong's.
+// Resolve is kong's. What it returns would win over the environment.
 func (f file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	value, ok := f[flag.Name]
+	for _, name := range flag.Envs {
+		if _, set := os.LookupEnv(name); set {
+			ok = false
+		}
+	}
 	if !ok {
-		return nil, nil //nolint:nilnil // not in the file
+		return nil, nil //nolint:nilnil // not for the file to say
 	}
 	return value, nil
 }

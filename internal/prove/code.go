@@ -136,7 +136,7 @@ func first(codes []string) string {
 	return codes[0]
 }
 
-// RecoveryHash is what the store keeps of a recovery code: 78 random bits,
+// RecoveryHash is what the store keeps of a recovery code: 68 random bits,
 // hashed with the identity they belong to.
 func RecoveryHash(i account.Identity, code string) []byte {
 	h := sha256.Sum256([]byte(string(i.ID) + "\x00" + code))

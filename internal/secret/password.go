@@ -45,9 +45,12 @@ type Hasher struct {
 // at most queue more wait; what comes beyond gets ErrBusy.
 func NewHasher(params Argon2, random io.Reader, atOnce, queue int) (*Hasher, error) {
 	h := &Hasher{params: params, random: random, slots: make(chan struct{}, atOnce), queue: make(chan struct{}, atOnce+queue)}
-	var err error
-	h.decoy, err = h.Hash(context.Background(), "no identity has this password")
-	return h, err
+	decoy := make([]byte, 16+32) // salt and key of no password
+	if _, err := io.ReadFull(random, decoy); err != nil {
+		return nil, fmt.Errorf("draw a decoy: %w", err)
+	}
+	h.decoy = params.format(decoy[:16], decoy[16:])
+	return h, nil
 }
 
 func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {

@@ -92,7 +92,8 @@ type Head struct {
 func (r *Reader) VerifyChains(each func(Head, error) error) error {
 	var heads []Head
 	err := r.each(`SELECT account_id, seq, hash FROM audit_head
-		UNION SELECT account_id, 0, hash FROM audit_event WHERE seq = 1 AND account_id NOT IN (SELECT account_id FROM audit_head) ORDER BY 1`, nil,
+		UNION SELECT e.account_id, 0, e.hash FROM audit_event e WHERE e.account_id NOT IN (SELECT account_id FROM audit_head)
+			AND e.seq = (SELECT min(seq) FROM audit_event WHERE account_id = e.account_id) ORDER BY 1`, nil,
 		func(scan func(...any) error) error {
 			var h Head
 			err := scan(&h.Account, &h.Seq, &h.Hash)

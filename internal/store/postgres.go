@@ -37,7 +37,10 @@ func (db *DB) openPostgres(ctx context.Context) error {
 	d.SetMaxOpenConns(16)
 	d.SetMaxIdleConns(16)
 	d.SetConnMaxIdleTime(5 * time.Minute)
-	db.write, db.read = d, d
+	db.write, db.read, db.reader = d, d, d
+	db.begin = func(ctx context.Context) (transaction, error) {
+		return d.BeginTx(ctx, &sql.TxOptions{Isolation: db.config.Isolation})
+	}
 	if err := d.PingContext(ctx); err != nil {
 		return fmt.Errorf("reach PostgreSQL at %s:%d: %w", c.Host, c.Port, err)
 	}

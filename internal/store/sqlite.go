@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"runtime"
+	"sync"
 
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
@@ -57,9 +58,108 @@ func (db *DB) openSQLite(ctx context.Context) error {
 		return d, nil
 	}
 	var err error
-	if db.write, err = open(1, url.Values{"_txlock": {"immediate"}}); err != nil {
+	if db.write, err = open(2, url.Values{"_txlock": {"immediate"}}); err != nil { // one of them for migrations
 		return err
 	}
-	db.read, err = open(max(4, runtime.GOMAXPROCS(0)), url.Values{"_pragma": {"query_only(1)"}})
+	if db.read, err = open(max(4, runtime.GOMAXPROCS(0)), url.Values{"_pragma": {"query_only(1)"}}); err != nil {
+		return err
+	}
+	db.reader = &preparing{prepare: db.read.PrepareContext, queryer: db.read}
+	conn, err := db.write.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	db.closers = append(db.closers, conn.Close)
+	w := &sqliteWriter{preparing: preparing{prepare: conn.PrepareContext, queryer: conn}, free: make(chan struct{}, 1)}
+	db.begin = w.begin
+	return nil
+}
+
+// preparing keeps the statements it has prepared: their texts are few and
+// fixed, and SQLite takes longer to read a statement than to run it.
+type preparing struct {
+	queryer
+	prepare    func(ctx context.Context, query string) (*sql.Stmt, error)
+	statements sync.Map // *sql.Stmt by text
+}
+
+func (p *preparing) statement(query string) (*sql.Stmt, error) {
+	if s, ok := p.statements.Load(query); ok {
+		return s.(*sql.Stmt), nil
+	}
+	s, err := p.prepare(context.Background(), query) // outlives the request that needs it first
+	if err != nil {
+		return nil, err
+	}
+	if there, ok := p.statements.LoadOrStore(query, s); ok {
+		_ = s.Close()
+		return there.(*sql.Stmt), nil
+	}
+	return s, nil
+}
+
+func (p *preparing) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	s, err := p.statement(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(ctx, args...)
+}
+
+func (p *preparing) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	s, err := p.statement(query)
+	if err != nil {
+		return p.queryer.QueryRowContext(ctx, query, args...) // says the same
+	}
+	return s.QueryRowContext(ctx, args...)
+}
+
+func (p *preparing) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	s, err := p.statement(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.ExecContext(ctx, args...)
+}
+
+// A sqliteWriter is the one connection that writes in this process.
+type sqliteWriter struct {
+	preparing
+	free chan struct{} // holds a token while a transaction is under way
+}
+
+func (w *sqliteWriter) begin(ctx context.Context) (transaction, error) {
+	select {
+	case w.free <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if _, err := w.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		// A cancelled statement may have begun all the same.
+		_, _ = w.ExecContext(context.Background(), "ROLLBACK")
+		<-w.free
+		return nil, err
+	}
+	return &sqliteTx{sqliteWriter: w}, nil
+}
+
+// A sqliteTx is one transaction on the writing connection.
+type sqliteTx struct {
+	*sqliteWriter
+	over bool
+}
+
+func (t *sqliteTx) end(statement string) error {
+	if t.over {
+		return nil
+	}
+	_, err := t.ExecContext(context.Background(), statement)
+	if err == nil || statement == "ROLLBACK" {
+		t.over = true
+		<-t.free
+	}
 	return err
 }
+
+func (t *sqliteTx) Commit() error   { return t.end("COMMIT") }
+func (t *sqliteTx) Rollback() error { return t.end("ROLLBACK") }

@@ -56,6 +56,9 @@ type DB struct {
 	dialect dialect
 	write   *sql.DB
 	read    *sql.DB
+	reader  queryer // of read
+	begin   func(ctx context.Context) (transaction, error)
+	closers []func() error
 
 	woken chan struct{}
 
@@ -76,7 +79,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 		err = db.openSQLite(ctx)
 	}
 	if err == nil {
-		db.Reader = Reader{db: db, ctx: nil, q: db.read}
+		db.Reader = Reader{db: db, ctx: nil, q: db.reader}
 		if err = db.migrate(ctx); err == nil {
 			err = db.checkKeys(ctx)
 		}
@@ -91,6 +94,9 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 // Close closes the database.
 func (db *DB) Close() error {
 	var errs []error
+	for _, c := range db.closers {
+		errs = append(errs, c())
+	}
 	for _, d := range []*sql.DB{db.read, db.write} {
 		if d != nil {
 			errs = append(errs, d.Close())
@@ -170,11 +176,17 @@ func (db *DB) fault(err error) error {
 // A Tx is one write under way. Its time stands still.
 type Tx struct {
 	Reader
-	Now     time.Time
-	Actor   audit.Actor
-	events  int
-	onDone  []func()
-	queries *sql.Tx
+	Now    time.Time
+	Actor  audit.Actor
+	events int
+	onDone []func()
+}
+
+// A transaction is one write under way on either engine.
+type transaction interface {
+	queryer
+	Commit() error
+	Rollback() error
 }
 
 // attempts bounds how often a write is tried again after it lost a race.
@@ -199,16 +211,12 @@ func (db *DB) Write(ctx context.Context, actor audit.Actor, f func(tx *Tx) error
 }
 
 func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) error {
-	var options *sql.TxOptions
-	if db.dialect.postgres {
-		options = &sql.TxOptions{Isolation: db.config.Isolation}
-	}
-	t, err := db.write.BeginTx(ctx, options)
+	t, err := db.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = t.Rollback() }()
-	tx := &Tx{Reader: Reader{db: db, ctx: ctx, q: t}, Now: db.config.Now(), Actor: actor, queries: t}
+	tx := &Tx{Reader: Reader{db: db, ctx: ctx, q: t}, Now: db.config.Now(), Actor: actor}
 	if err := f(tx); err != nil {
 		return err
 	}
@@ -240,7 +248,7 @@ type Reader struct {
 
 // Read returns a reader outside any transaction.
 func (db *DB) Read(ctx context.Context) *Reader {
-	return &Reader{db: db, ctx: ctx, q: db.read}
+	return &Reader{db: db, ctx: ctx, q: db.reader}
 }
 
 func (r *Reader) row(query string, args []any, into ...any) error {
@@ -286,7 +294,7 @@ func (tx *Tx) one(refused error, query string, args ...any) error {
 
 // forUpdate locks the rows of a SELECT where the dialect needs it said.
 func (r *Reader) forUpdate() string {
-	if _, inTx := r.q.(*sql.Tx); inTx && r.db.dialect.postgres {
+	if _, inTx := r.q.(transaction); inTx && r.db.dialect.postgres {
 		return " FOR UPDATE"
 	}
 	return ""

@@ -8,11 +8,12 @@ import (
 	"countersign/internal/fault"
 )
 
-// Recovery codes: ten at a time, 80 random bits each, so that a plain hash
+// Recovery codes: ten at a time, 68 random bits each, so that a plain hash
 // cannot be searched and guessing needs no count (NIST SP 800-63B-4 §4.2.1.1).
 const (
 	RecoveryCodes  = 10
-	recoveryLength = 16
+	recoveryLength = 14
+	recoveryGroup  = 7
 	// Without 0 O 1 I L U: nothing that looks like something else.
 	recoveryAlphabet = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 )
@@ -24,7 +25,7 @@ var (
 )
 
 // NewRecoveryCodes draws a set of codes, in the form in which they are shown:
-// XXXX-XXXX-XXXX-XXXX.
+// XXXXXXX-XXXXXXX.
 func NewRecoveryCodes(random io.Reader) ([]string, error) {
 	codes := make([]string, RecoveryCodes)
 	for i := range codes {
@@ -37,7 +38,7 @@ func NewRecoveryCodes(random io.Reader) ([]string, error) {
 			if int(c[0]) >= 256-256%len(recoveryAlphabet) {
 				continue // an even chance for every letter
 			}
-			if n > 0 && n%4 == 0 {
+			if n == recoveryGroup {
 				b.WriteByte('-')
 			}
 			b.WriteByte(recoveryAlphabet[int(c[0])%len(recoveryAlphabet)])
@@ -57,5 +58,5 @@ func ParseRecoveryCode(s string) (string, error) {
 	if len(s) != recoveryLength || strings.Trim(s, recoveryAlphabet) != "" {
 		return "", ErrRecoveryForm
 	}
-	return s[:4] + "-" + s[4:8] + "-" + s[8:12] + "-" + s[12:], nil
+	return s[:recoveryGroup] + "-" + s[recoveryGroup:], nil
 }

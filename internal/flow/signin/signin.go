@@ -134,6 +134,11 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, proofs []
 	if err := tx.AddSession(s, token.Hash()); err != nil {
 		return nil, err
 	}
+	if i.Locale == "" {
+		if err := tx.SetLocale(i.ID, v.Locale.Tag); err != nil {
+			return nil, err
+		}
+	}
 	n := &New{Session: s, Identity: i, Token: token}
 	claims := policy.ClaimsOf(proofs)
 	if claims.ACR == policy.LevelMFA {
@@ -211,19 +216,19 @@ func (f *Flow) offers(tx *store.Tx, v prove.Visitor, i account.Identity, c cerem
 	return offers, codes, throttle.DigitsAt(codes), nil
 }
 
-// ceremony finds the sign-in of a token, with its identity, within a write.
-func (f *Flow) ceremony(tx *store.Tx, token secret.Token) (c ceremony.Ceremony, i account.Identity, err error) {
-	c, err = tx.CeremonyByToken(ceremony.SignIn, token.Hash())
+// ceremony finds the sign-in of a token, with its identity.
+func (f *Flow) ceremony(r *store.Reader, now time.Time, token secret.Token) (c ceremony.Ceremony, i account.Identity, err error) {
+	c, err = r.CeremonyByToken(ceremony.SignIn, token.Hash())
 	if errors.Is(err, store.ErrNoRow) {
 		return c, i, ceremony.ErrGone
 	}
 	if err != nil {
 		return c, i, err
 	}
-	if !tx.Now.Before(c.ExpiresAt) {
+	if !now.Before(c.ExpiresAt) {
 		return c, i, ceremony.ErrGone
 	}
-	if i, err = tx.Identity(c.Identity); err != nil {
+	if i, err = r.Identity(c.Identity); err != nil {
 		return c, i, err
 	}
 	if i.Epoch != c.Epoch {
@@ -235,7 +240,7 @@ func (f *Flow) ceremony(tx *store.Tx, token secret.Token) (c ceremony.Ceremony, 
 // State says where the sign-in of a token stands.
 func (f *Flow) State(ctx context.Context, v prove.Visitor, token secret.Token) (p Progress, err error) {
 	err = f.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
-		c, i, err := f.ceremony(tx, token)
+		c, i, err := f.ceremony(&tx.Reader, tx.Now, token)
 		if err == nil {
 			err = c.Open(tx.Now)
 		}
@@ -269,31 +274,26 @@ func (f *Flow) Preferred(ctx context.Context, v prove.Visitor, token secret.Toke
 // allowed refuses a method that does not take the present step, and writes
 // the attempt down.
 func (f *Flow) allowed(ctx context.Context, v prove.Visitor, token secret.Token, m factor.Method) (c ceremony.Ceremony, i account.Identity, step policy.Step, err error) {
-	var refusal error
-	err = f.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) (err error) {
-		refusal = nil
-		if c, i, err = f.ceremony(tx, token); err == nil {
-			err = c.Open(tx.Now)
-		}
-		if err != nil {
-			return err
-		}
-		facts, err := tx.Facts(i, c.Proofs)
-		if err != nil {
-			return err
-		}
-		d := policy.SignIn(facts)
-		step = d.Step
-		if !d.Allows(m) {
-			refusal = policy.ErrMethod
-			return tx.Record(audit.Event{Account: i.Account, Name: audit.ConsoleSignin, Identity: i.ID, Refused: policy.ErrMethod.Code, Details: map[string]string{"method": clip(string(m), 40)}})
-		}
-		return nil
-	})
-	if err == nil {
-		err = refusal
+	r := f.DB.Read(ctx)
+	now := f.DB.Now()
+	if c, i, err = f.ceremony(r, now, token); err == nil {
+		err = c.Open(now)
 	}
-	return c, i, step, err
+	if err != nil {
+		return c, i, step, err
+	}
+	facts, err := r.Facts(i, c.Proofs)
+	if err != nil {
+		return c, i, step, err
+	}
+	d := policy.SignIn(facts)
+	if d.Allows(m) {
+		return c, i, d.Step, nil
+	}
+	err = f.DB.Write(ctx, v.Actor(), func(tx *store.Tx) error {
+		return tx.Record(audit.Event{Account: i.Account, Name: audit.ConsoleSignin, Identity: i.ID, Refused: policy.ErrMethod.Code, Details: map[string]string{"method": clip(string(m), 40)}})
+	})
+	return c, i, d.Step, errors.Join(err, policy.ErrMethod)
 }
 
 // Send sends a code by the method chosen.
@@ -328,7 +328,7 @@ func (f *Flow) Answer(ctx context.Context, v prove.Visitor, token secret.Token, 
 	}
 	event := audit.Event{Name: audit.ConsoleSignin, Target: c.ID}
 	err = f.Check(ctx, v, v.As(i), i, c.ID, answer, event, func(tx *store.Tx, proof factor.Proof) error {
-		c, i, err := f.ceremony(tx, token)
+		c, i, err := f.ceremony(&tx.Reader, tx.Now, token)
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,6 @@ import (
 	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/fault"
-	"countersign/internal/locale"
 	"countersign/internal/prove"
 	"countersign/internal/secret"
 	"countersign/internal/store"
@@ -269,7 +268,7 @@ func (f *Flow) Create(ctx context.Context, email, password string, verified bool
 		return a, fmt.Errorf("hash the password: %w", err)
 	}
 	err = f.DB.Write(ctx, audit.OperatorActor("account create"), func(tx *store.Tx) error {
-		owner := account.Identity{Email: email, PasswordHash: hash, PasswordAlone: true, Locale: locale.All[0].Tag}
+		owner := account.Identity{Email: email, PasswordHash: hash, PasswordAlone: true} // the first sign-in shows the language
 		if verified {
 			owner.EmailConfirmedAt = tx.Now
 		}

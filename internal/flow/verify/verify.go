@@ -73,28 +73,28 @@ func (f *Flow) Begin(ctx context.Context, v prove.Visitor, s prove.Signed, a pol
 	return id, err
 }
 
-func (f *Flow) open(tx *store.Tx, s prove.Signed, id string) (c ceremony.Ceremony, i account.Identity, d policy.Decision, err error) {
-	if i, err = tx.Identity(s.Identity.ID); err != nil {
+func (f *Flow) open(r *store.Reader, now time.Time, s prove.Signed, id string) (c ceremony.Ceremony, i account.Identity, d policy.Decision, err error) {
+	if i, err = r.Identity(s.Identity.ID); err != nil {
 		return c, i, d, err
 	}
-	c, err = tx.CeremonyOfSession(ceremony.Verify, id, s.Session.ID)
+	c, err = r.CeremonyOfSession(ceremony.Verify, id, s.Session.ID)
 	if errors.Is(err, store.ErrNoRow) {
 		return c, i, d, ceremony.ErrGone
 	}
 	if err != nil {
 		return c, i, d, err
 	}
-	if !tx.Now.Before(c.ExpiresAt) || i.Epoch != c.Epoch {
+	if !now.Before(c.ExpiresAt) || i.Epoch != c.Epoch {
 		return c, i, d, ceremony.ErrGone
 	}
-	d, _, err = f.Decide(&tx.Reader, s, i, c.Action)
+	d, _, err = f.Decide(r, s, i, c.Action)
 	return c, i, d, err
 }
 
 // State says what is asked.
 func (f *Flow) State(ctx context.Context, v prove.Visitor, s prove.Signed, id string) (q Question, err error) {
 	err = f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
-		c, i, d, err := f.open(tx, s, id)
+		c, i, d, err := f.open(&tx.Reader, tx.Now, s, id)
 		if err == nil {
 			err = c.Open(tx.Now)
 		}
@@ -132,29 +132,18 @@ func (f *Flow) State(ctx context.Context, v prove.Visitor, s prove.Signed, id st
 
 // allowed refuses a method that does not count here, and writes the attempt down.
 func (f *Flow) allowed(ctx context.Context, v prove.Visitor, s prove.Signed, id string, m factor.Method) (c ceremony.Ceremony, i account.Identity, err error) {
-	var refusal error
-	err = f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) (err error) {
-		refusal = nil
-		var d policy.Decision
-		if c, i, d, err = f.open(tx, s, id); err == nil {
-			err = c.Open(tx.Now)
-		}
-		if err != nil {
-			return err
-		}
-		if d.Step == policy.Complete { // verified in another tab
-			return nil
-		}
-		if !d.Allows(m) {
-			refusal = policy.ErrMethod
-			return tx.Record(audit.Event{Account: i.Account, Name: audit.IdentityVerify, Identity: i.ID, Target: string(c.Action.Scenario), Refused: policy.ErrMethod.Code})
-		}
-		return nil
-	})
-	if err == nil {
-		err = refusal
+	now := f.DB.Now()
+	var d policy.Decision
+	if c, i, d, err = f.open(f.DB.Read(ctx), now, s, id); err == nil {
+		err = c.Open(now)
 	}
-	return c, i, err
+	if err != nil || d.Step == policy.Complete || d.Allows(m) { // complete: verified in another tab
+		return c, i, err
+	}
+	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
+		return tx.Record(audit.Event{Account: i.Account, Name: audit.IdentityVerify, Identity: i.ID, Target: string(c.Action.Scenario), Refused: policy.ErrMethod.Code})
+	})
+	return c, i, errors.Join(err, policy.ErrMethod)
 }
 
 // Send sends a code to the identity's confirmed address. The message names
@@ -187,7 +176,7 @@ func (f *Flow) Answer(ctx context.Context, v prove.Visitor, s prove.Signed, id s
 	}
 	event := audit.Event{Name: audit.IdentityVerify, Target: string(c.Action.Scenario)}
 	err = f.Check(ctx, v, v.As(i), i, c.ID, answer, event, func(tx *store.Tx, proof factor.Proof) error {
-		c, i, _, err := f.open(tx, s, id)
+		c, i, _, err := f.open(&tx.Reader, tx.Now, s, id)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -146,4 +147,41 @@ func Missing(t testing.TB, what string) {
 		t.Fatal(what)
 	}
 	t.Skip(what)
+}
+
+// Raw opens the database behind the store's back, as whoever holds a copy of it would.
+func (w *World) Raw(t testing.TB) *sql.DB {
+	t.Helper()
+	return Raw(t, w.Config.URL)
+}
+
+// Raw opens the database at a store's URL without the store.
+func Raw(t testing.TB, storeURL string) *sql.DB {
+	t.Helper()
+	driver, source := "pgx", storeURL
+	if !strings.HasPrefix(storeURL, "postgres") {
+		driver, source = "sqlite", "file:"+storeURL+"?_pragma=busy_timeout(10000)"
+	}
+	d, err := sql.Open(driver, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d
+}
+
+// Parallel runs f n times at once and returns what each run returned.
+func Parallel(n int, f func(i int) error) []error {
+	errs := make([]error, n)
+	start := make(chan struct{})
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			<-start
+			errs[i] = f(i)
+		})
+	}
+	close(start)
+	all.Wait()
+	return errs
 }

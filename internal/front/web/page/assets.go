@@ -9,9 +9,6 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
-	"strings"
-
-	"github.com/andybalholm/brotli"
 
 	"countersign/internal/front/request"
 )
@@ -21,8 +18,8 @@ var assetFS embed.FS
 
 // An asset is a file that never changes under its path, which holds its hash.
 type asset struct {
-	kind                string
-	plain, gzip, brotli []byte
+	kind        string
+	plain, gzip []byte
 }
 
 var (
@@ -51,11 +48,6 @@ func init() {
 		_, _ = g.Write(b)
 		_ = g.Close()
 		a.gzip = z.Bytes()
-		var br bytes.Buffer
-		bw := brotli.NewWriterLevel(&br, brotli.BestCompression)
-		_, _ = bw.Write(b)
-		_ = bw.Close()
-		a.brotli = br.Bytes()
 		assets[p], assetPaths[base] = a, p
 	}
 }
@@ -74,11 +66,7 @@ func (k *Kit) ServeAsset(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Add("Vary", "Accept-Encoding")
 	body := a.plain
-	switch {
-	case acceptsEncoding(r, "br"):
-		h.Set("Content-Encoding", "br")
-		body = a.brotli
-	case acceptsEncoding(r, "gzip"):
+	if acceptsEncoding(r, "gzip") {
 		h.Set("Content-Encoding", "gzip")
 		body = a.gzip
 	}
@@ -87,13 +75,4 @@ func (k *Kit) ServeAsset(w http.ResponseWriter, r *http.Request) error {
 		return nil //nolint:nilerr // the client is gone
 	}
 	return nil
-}
-
-// wordmark is drawn into every page, so that it takes the page's colours.
-func wordmark() string {
-	b, err := assetFS.ReadFile("assets/wordmark.svg")
-	if err != nil {
-		panic(err)
-	}
-	return strings.TrimSpace(string(b))
 }

@@ -4,6 +4,7 @@ package page
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -222,9 +223,13 @@ func returnPath(r *http.Request) string {
 	return r.URL.RequestURI()
 }
 
-// Locale is the language of a page: chosen, else asked for by the browser.
+type accountLocale struct{}
+
+// Locale is the language of a page: chosen here, else the account's, else
+// asked for by the browser.
 func (k *Kit) Locale(r *http.Request) *locale.Locale {
-	return locale.Match(r.Header.Get("Accept-Language"), k.Cookie(r, CookieLocale))
+	account, _ := r.Context().Value(accountLocale{}).(string)
+	return locale.Match(r.Header.Get("Accept-Language"), k.Cookie(r, CookieLocale), account)
 }
 
 func (k *Kit) theme(r *http.Request) string {
@@ -281,7 +286,7 @@ func (k *Kit) Signed(h SignedHandlerFunc) http.Handler {
 		if err != nil {
 			return err
 		}
-		return h(w, r, s)
+		return h(w, r.WithContext(context.WithValue(r.Context(), accountLocale{}, s.Identity.Locale)), s)
 	})
 }
 

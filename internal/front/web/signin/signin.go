@@ -120,6 +120,12 @@ func (p *Pages) goOn(w http.ResponseWriter, r *http.Request, progress flow.Progr
 		p.kit.SeeOther(w, r, "/signin/verify?c="+url.QueryEscape(progress.Ceremony))
 		return
 	}
+	if old, err := p.kit.Token(r); err == nil {
+		// The cookie is about to be replaced: a session that nobody holds must not live on.
+		if err := p.flow.SignOut(r.Context(), p.kit.Visitor(r), old); err != nil {
+			request.Log(p.kit.Log, r, err)
+		}
+	}
 	p.kit.SetSession(w, progress.Session.Token)
 	if progress.Session.Devices != nil {
 		p.kit.SetDevices(w, progress.Session.Devices)
