@@ -33,6 +33,10 @@ func spend(tx *store.Tx, ceremonyID string) (refusal, err error) {
 type Answer struct {
 	Method factor.Method
 	Codes  []string // as typed; two or three in a row where the price asks for them
+
+	// Resynchronise takes exactly two codes in a row from anywhere within ten
+	// steps, whatever the price: they are at least as hard to guess.
+	Resynchronise bool
 }
 
 // parse takes the codes as typed.
@@ -95,13 +99,18 @@ func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, cer
 		if err != nil {
 			return nil, a, err
 		}
+		if answer.Resynchronise && len(codes) != 2 {
+			return nil, a, factor.ErrSecondMissing
+		}
 		a, err = p.chargeCode(ctx, v, i, ceremonyID, func(_ *store.Tx, price int) error {
-			if len(codes) < price {
+			if len(codes) < price && !answer.Resynchronise {
 				return factor.ErrMoreCodesAsked.With("Count", price)
 			}
 			return nil
 		})
-		return func(tx *store.Tx) error { return checkVirtualMFA(tx, i, codes, a.price) }, a, err
+		return func(tx *store.Tx) error {
+			return checkVirtualMFA(tx, i, codes, answer.Resynchronise || (a.price == 1 && len(codes) == 2))
+		}, a, err
 
 	case factor.Email:
 		code := factor.NormalCode(first(answer.Codes))
@@ -144,9 +153,9 @@ func RecoveryHash(i account.Identity, code string) []byte {
 }
 
 // checkVirtualMFA accepts codes of the bound device and uses their steps up.
-// At the lowest price a second code in a row may lie anywhere within ten
-// steps: it shows where the clock of the device has drifted to.
-func checkVirtualMFA(tx *store.Tx, i account.Identity, codes []string, price int) error {
+// A pair may lie anywhere within ten steps: it shows where the clock of the
+// device has drifted to.
+func checkVirtualMFA(tx *store.Tx, i account.Identity, codes []string, pair bool) error {
 	d, err := tx.VirtualMFA(i.Account, i.ID)
 	if errors.Is(err, store.ErrNoRow) {
 		return factor.ErrCodeWrong
@@ -155,7 +164,7 @@ func checkVirtualMFA(tx *store.Tx, i account.Identity, codes []string, price int
 		return err
 	}
 	step, drift := int64(0), d.Drift
-	if price == 1 && len(codes) == 2 {
+	if pair {
 		step, drift, err = d.VerifyPair(codes[0], codes[1], tx.Now)
 	} else {
 		step, err = d.Verify(codes, tx.Now)

@@ -87,8 +87,8 @@ func (p *Prover) SignInPassword(ctx context.Context, v Visitor, name, password s
 		return ErrPasswordAbsent
 	case len(password) > secret.PasswordMaxBytes:
 		return ErrPasswordHuge
-	case len(name) > account.EmailMaxBytes:
-		name = "" // nobody's
+	case len(name) > account.EmailMaxBytes || strings.IndexByte(name, 0) >= 0:
+		name = "" // nobody's, and PostgreSQL keeps no NUL
 	}
 	find := func(tx *store.Tx) (account.Identity, error) { return tx.IdentityByEmail(name) }
 	refusal := ErrCredentials

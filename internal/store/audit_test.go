@@ -56,7 +56,7 @@ func TestWhatIsChangedInTheDatabaseBreaksTheChain(t *testing.T) {
 		name string
 		at   int64 // the first bad event
 		do   []string
-	}{		{"edit an event", 3, []string{"UPDATE audit_event SET content = $bytes WHERE account_id = '$a' AND seq = 3"}},
+	}{{"edit an event", 3, []string{"UPDATE audit_event SET content = $bytes WHERE account_id = '$a' AND seq = 3"}},
 		{"edit a hash", 2, []string{"UPDATE audit_event SET hash = $bytes WHERE account_id = '$a' AND seq = 2"}},
 		{"delete the first", 1, []string{"DELETE FROM audit_event WHERE account_id = '$a' AND seq = 1"}},
 		{"delete one", 4, []string{"DELETE FROM audit_event WHERE account_id = '$a' AND seq = 4"}},

@@ -39,11 +39,19 @@ func TestARevokedSessionIsGoneAtOnceHereAndWithinASecondElsewhere(t *testing.T) 
 		elsewhere := storetest.Open(t, w.Config)
 		here, there := w.Read(ctx()), elsewhere.Read(ctx())
 		for name, revoke := range map[string]func(tx *store.Tx, i account.Identity, id string) error{
-			"ended":                func(tx *store.Tx, i account.Identity, id string) error { return tx.EndSession(i.ID, id, errFirst) },
-			"ended with others":    func(tx *store.Tx, i account.Identity, _ string) error { _, err := tx.EndOtherSessions(i.ID, "k"); return err },
-			"credentials changed":  func(tx *store.Tx, i account.Identity, _ string) error { _, err := tx.RaiseEpoch(i.ID, ""); return err },
-			"given another token":  func(tx *store.Tx, _ account.Identity, id string) error { return tx.RenewSession(id, []byte("new "+id), errFirst) },
-			"the identity's epoch": func(tx *store.Tx, i account.Identity, _ string) error { _, err := tx.RaiseEpoch(i.ID, "kept"); return err },
+			"ended": func(tx *store.Tx, i account.Identity, id string) error { return tx.EndSession(i.ID, id, errFirst) },
+			"ended with others": func(tx *store.Tx, i account.Identity, _ string) error {
+				_, err := tx.EndOtherSessions(i.ID, "k")
+				return err
+			},
+			"credentials changed": func(tx *store.Tx, i account.Identity, _ string) error { _, err := tx.RaiseEpoch(i.ID, ""); return err },
+			"given another token": func(tx *store.Tx, _ account.Identity, id string) error {
+				return tx.RenewSession(id, []byte("new "+id), errFirst)
+			},
+			"the identity's epoch": func(tx *store.Tx, i account.Identity, _ string) error {
+				_, err := tx.RaiseEpoch(i.ID, "kept")
+				return err
+			},
 		} {
 			id := "session " + name
 			i := addOwner(t, w, strings.ReplaceAll(name, " ", ".")+"@example.com")
@@ -146,7 +154,9 @@ func TestAVerificationIsUsedOnceAndEndsWithItsSession(t *testing.T) {
 		given := policy.Given{ID: "v", Scenario: policy.ManageMFA, Target: "device", Method: factor.VirtualMFA, At: w.Clock.Now()}
 		later := given
 		later.ID = "v2"
-		mustWrite(t, w, func(tx *store.Tx) error { return errors.Join(tx.AddVerification("s", given), tx.AddVerification("s", later)) })
+		mustWrite(t, w, func(tx *store.Tx) error {
+			return errors.Join(tx.AddVerification("s", given), tx.AddVerification("s", later))
+		})
 		since := w.Clock.Now()
 		list, err := w.Read(ctx()).Verifications("s", since)
 		if err != nil || len(list) != 2 {

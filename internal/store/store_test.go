@@ -157,7 +157,9 @@ func TestASeedIsSealedForItsRow(t *testing.T) {
 		if err != nil || !bytes.Equal(v.Seed, seed) || v.Drift != -3 || v.LastStep != 7 || v.Name != "电话" || !v.BoundAt.Equal(w.Clock.Now()) || !v.LastUsedAt.IsZero() {
 			t.Fatalf("got %+v, %v", v, err)
 		}
-		err = write(w, func(tx *store.Tx) error { return tx.AddVirtualMFA(a.Account, a.ID, store.VirtualMFA{ID: "second"}, errFirst) })
+		err = write(w, func(tx *store.Tx) error {
+			return tx.AddVirtualMFA(a.Account, a.ID, store.VirtualMFA{ID: "second"}, errFirst)
+		})
 		if !errors.Is(err, errFirst) {
 			t.Errorf("a second device: %v", err)
 		}

@@ -13,7 +13,7 @@ import (
 	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/message"
-	"countersign/internal/domain/throttle"
+	"countersign/internal/domain/policy"
 	"countersign/internal/fault"
 	"countersign/internal/prove"
 	"countersign/internal/secret"
@@ -170,52 +170,19 @@ func pair(first, second string) (string, string, error) {
 }
 
 // Resynchronise learns how far the clock of the bound device is off, from the
-// codes of two consecutive steps.
+// codes of two consecutive steps. Tries are counted as at sign-in.
 func (f *Flow) Resynchronise(ctx context.Context, v prove.Visitor, s prove.Signed, first, second string) error {
-	first, second, err := pair(first, second)
-	if err != nil {
-		return err
+	if d, _, err := f.Decide(f.DB.Read(ctx), s, s.Identity, Resynchronise); err != nil || d.Step != policy.Complete {
+		return errors.Join(err, prove.ErrVerifyFirst)
 	}
-	// Whoever guesses here learns as much as at sign-in: the tries are counted together.
-	network := throttle.Network(v.Address).String()
-	var refusal error
-	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
-		refusal = nil
+	answer := prove.Answer{Method: factor.VirtualMFA, Codes: []string{first, second}, Resynchronise: true}
+	return f.Check(ctx, v, v.As(s.Identity), s.Identity, "", answer, audit.Event{Name: audit.MFAResynchronise}, func(tx *store.Tx, _ factor.Proof) error {
 		i, err := f.Permit(tx, s, Resynchronise)
 		if err != nil {
 			return err
 		}
-		d, err := tx.VirtualMFA(i.Account, i.ID)
-		if errors.Is(err, store.ErrNoRow) {
-			return ErrNotBound
-		}
-		if err != nil {
-			return err
-		}
-		ok, wait, err := tx.Count("codes:"+network, throttle.SourceTries, throttle.SourceWindow)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return prove.ErrTooManyCodes.After(wait)
-		}
-		step, drift, wrong := d.VerifyPair(first, second, tx.Now)
-		if wrong == nil {
-			wrong = tx.AcceptStep(d.ID, step, drift, factor.ErrCodeUsed)
-		}
-		if wrong != nil {
-			refusal = wrong
-			return tx.Record(audit.Event{Account: i.Account, Name: audit.MFAResynchronise, Identity: i.ID, Target: d.ID, Refused: fault.From(wrong).Code})
-		}
-		if err := tx.Uncount("codes:" + network); err != nil {
-			return err
-		}
-		return tx.Record(audit.Event{Account: i.Account, Name: audit.MFAResynchronise, Identity: i.ID, Target: d.ID, Details: map[string]string{"drift": fmt.Sprint(drift)}})
+		return tx.Record(audit.Event{Account: i.Account, Name: audit.MFAResynchronise, Identity: i.ID})
 	})
-	if err == nil {
-		err = refusal
-	}
-	return err
 }
 
 // Unbind takes the device off, and its recovery codes with it. Every other

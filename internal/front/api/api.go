@@ -194,7 +194,7 @@ func (a *API) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 func (a *API) visitor(ctx context.Context, device string) prove.Visitor {
 	info := request.InfoIn(ctx)
-	v := prove.Visitor{Address: info.Address, Request: info.ID, UserAgent: info.Header.Get("User-Agent"), Locale: a.locale(ctx)}
+	v := prove.Visitor{Address: info.Address, Request: info.ID, UserAgent: info.UserAgent(), Locale: a.locale(ctx)}
 	if t, err := secret.ParseToken(device); err == nil {
 		v.Devices = []secret.Token{t}
 	}

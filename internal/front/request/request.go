@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"countersign/internal/fault"
 )
@@ -25,6 +26,21 @@ type Info struct {
 	ID      string
 	Address netip.Addr
 	Header  http.Header
+}
+
+// UserAgent is what the client says it is, as text that can be kept: valid,
+// without control characters, and not long.
+func (i Info) UserAgent() string {
+	ua := i.Header.Get("User-Agent")
+	if len(ua) > 400 {
+		ua = ua[:400]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, ua)
 }
 
 type infoKey struct{}

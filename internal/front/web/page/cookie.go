@@ -77,7 +77,7 @@ func (k *Kit) SetDevices(w http.ResponseWriter, devices []secret.Token) {
 // Visitor says where a request comes from.
 func (k *Kit) Visitor(r *http.Request) prove.Visitor {
 	info := request.InfoOf(r)
-	v := prove.Visitor{Address: info.Address, Request: info.ID, UserAgent: r.UserAgent(), Locale: k.Locale(r)}
+	v := prove.Visitor{Address: info.Address, Request: info.ID, UserAgent: info.UserAgent(), Locale: k.Locale(r)}
 	for value := range strings.SplitSeq(k.Cookie(r, CookieDevice), ".") {
 		if t, err := secret.ParseToken(value); err == nil && len(v.Devices) < 5 {
 			v.Devices = append(v.Devices, t)

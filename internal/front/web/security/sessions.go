@@ -113,7 +113,7 @@ func (p *Pages) showHistory(w http.ResponseWriter, r *http.Request, s prove.Sign
 func sentence(b page.Base, e audit.Event) string {
 	key := "event." + string(e.Name)
 	switch {
-	case e.Refused != "" && e.Details["method"] != "":
+	case e.Refused != "" && e.Details["method"] != "" && e.Name != audit.MFAResynchronise:
 		return b.T(key+".refused_code", "Method", b.T("method."+e.Details["method"]))
 	case e.Refused != "":
 		return b.T(key + ".refused")

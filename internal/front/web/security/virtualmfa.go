@@ -95,6 +95,14 @@ func (p *Pages) submitBind(w http.ResponseWriter, r *http.Request, s prove.Signe
 type resyncPage struct{ page.Base }
 
 func (p *Pages) showResync(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	o, err := p.flow.Overview(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	if !o.Facts.VirtualMFA {
+		p.kit.SeeOther(w, r, "/security")
+		return nil
+	}
 	if ok, err := p.verified(w, r, s, selfservice.Resynchronise); err != nil || !ok {
 		return err
 	}
