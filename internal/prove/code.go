@@ -246,8 +246,8 @@ func (p *Prover) CheckSent(ctx context.Context, v Visitor, ceremonyID, typed str
 	err = p.DB.Write(ctx, v.Actor(), func(tx *store.Tx) error {
 		refusal = checkSentCode(tx, ceremonyID, code)
 		var f *fault.Fault
-		if refusal != nil && !errors.As(refusal, &f) {
-			return refusal
+		if refusal != nil && (!errors.As(refusal, &f) || f.Kind == fault.Unavailable) {
+			return refusal // ours, not the visitor's
 		}
 		if refusal == nil {
 			if err := tx.Uncount(network); err != nil {

@@ -65,8 +65,8 @@ func (p *Prover) chargePassword(ctx context.Context, v Visitor, find func(tx *st
 }
 
 func (g guess) forgive(tx *store.Tx) error {
-	if g.lane == throttle.KnownDevice {
-		return tx.ClearKnownDevice(g.device)
+	if g.lane == throttle.KnownDevice { // this try alone: the password is one step of two
+		return tx.RefundKnownDevice(g.device)
 	}
 	return tx.Uncount(g.network)
 }

@@ -65,10 +65,14 @@ var (
 	ErrPasswordHuge     = fault.New(fault.Invalid, "password.huge").On("password")
 )
 
-const (
-	fleetScope  = "fleet:"
-	fleetShards = 16 // so that failures of different identities rarely wait for one row
-)
+// fleet are the scopes in which failures of all identities are counted: several,
+// so that they rarely wait for one row.
+var fleet = func() (scopes []string) {
+	for n := range 16 {
+		scopes = append(scopes, fmt.Sprintf("fleet:%d", n))
+	}
+	return scopes
+}()
 
 // An attempt is one charged try.
 type attempt struct {
@@ -108,7 +112,7 @@ func (p *Prover) lane(tx *store.Tx, v Visitor, i account.Identity) (d session.Kn
 }
 
 func (p *Prover) fleetAlarm(r *store.Reader, now time.Time) (bool, error) {
-	n, err := r.CountedLike(fleetScope, now)
+	n, err := r.CountedIn(fleet, now)
 	return n >= p.FleetAlarm, err
 }
 
@@ -214,7 +218,7 @@ func (p *Prover) settle(tx *store.Tx, v Visitor, i account.Identity, a attempt, 
 	if _, err := io.ReadFull(p.Random, shard[:]); err != nil {
 		return fmt.Errorf("choose a shard: %w", err)
 	}
-	if _, _, err := tx.Count(fmt.Sprintf("%s%d", fleetScope, shard[0]%fleetShards), 1<<30, throttle.FleetWindow); err != nil {
+	if _, _, err := tx.Count(fleet[int(shard[0])%len(fleet)], 1<<30, throttle.FleetWindow); err != nil {
 		return err
 	}
 	return p.tellOfFailure(tx, v, i, a)

@@ -29,6 +29,7 @@ type Keyring struct {
 	keys   map[uint32]derived
 	newest uint32
 	readAt time.Time // modification time of the file when it was read
+	size   int64
 }
 
 type derived struct {
@@ -61,30 +62,30 @@ func OpenKeyring(path string, random io.Reader, now time.Time) (*Keyring, error)
 	return k, err
 }
 
-func (k *Keyring) read() (keyFile, time.Time, error) {
+func (k *Keyring) read() (keyFile, fs.FileInfo, error) {
 	var f keyFile
 	info, err := os.Stat(k.path)
 	if err != nil {
-		return f, time.Time{}, fmt.Errorf("read the keys: %w", err)
+		return f, nil, fmt.Errorf("read the keys: %w", err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return f, time.Time{}, fmt.Errorf("read the keys: %s is readable by others (mode %#o); chmod 600 it", k.path, info.Mode().Perm())
+		return f, nil, fmt.Errorf("read the keys: %s is readable by others (mode %#o); chmod 600 it", k.path, info.Mode().Perm())
 	}
 	b, err := os.ReadFile(k.path)
 	if err != nil {
-		return f, time.Time{}, fmt.Errorf("read the keys: %w", err)
+		return f, nil, fmt.Errorf("read the keys: %w", err)
 	}
 	if err := json.Unmarshal(b, &f); err != nil {
-		return f, time.Time{}, fmt.Errorf("read the keys: %s: %w", k.path, err)
+		return f, nil, fmt.Errorf("read the keys: %s: %w", k.path, err)
 	}
 	if len(f.Keys) == 0 {
-		return f, time.Time{}, fmt.Errorf("read the keys: %s holds none", k.path)
+		return f, nil, fmt.Errorf("read the keys: %s holds none", k.path)
 	}
-	return f, info.ModTime(), nil
+	return f, info, nil
 }
 
 func (k *Keyring) load() error {
-	f, at, err := k.read()
+	f, info, err := k.read()
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (k *Keyring) load() error {
 		newest = max(newest, e.ID)
 	}
 	k.mu.Lock()
-	k.keys, k.newest, k.readAt = keys, newest, at
+	k.keys, k.newest, k.readAt, k.size = keys, newest, info.ModTime(), info.Size()
 	k.mu.Unlock()
 	return nil
 }
@@ -175,7 +176,7 @@ func (k *Keyring) Refresh() error {
 		return fmt.Errorf("read the keys: %w", err)
 	}
 	k.mu.RLock()
-	same := info.ModTime().Equal(k.readAt)
+	same := info.ModTime().Equal(k.readAt) && info.Size() == k.size
 	k.mu.RUnlock()
 	if same {
 		return nil
@@ -197,7 +198,7 @@ func (k *Keyring) key(id uint32) (derived, bool) {
 	if ok {
 		return d, true
 	}
-	if k.Refresh() != nil { // another process may have rotated since
+	if k.load() != nil { // another process may have rotated since
 		return derived{}, false
 	}
 	k.mu.RLock()

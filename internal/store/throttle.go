@@ -2,6 +2,8 @@ package store
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"countersign/internal/domain/account"
@@ -69,9 +71,15 @@ func (r *Reader) Counted(scope string, now time.Time) (n int, wait time.Duration
 	return n, instant(ends).Sub(now), err
 }
 
-// CountedLike returns the sum of the running windows whose scope begins with prefix.
-func (r *Reader) CountedLike(prefix string, now time.Time) (n int, err error) {
-	err = r.row("SELECT COALESCE(sum(counted), 0) FROM throttle_window WHERE scope LIKE $1 AND ends_at > $2", []any{prefix + "%", micros(now)}, &n)
+// CountedIn returns the sum of the running windows of scopes.
+func (r *Reader) CountedIn(scopes []string, now time.Time) (n int, err error) {
+	args := []any{micros(now)}
+	marks := make([]string, len(scopes))
+	for k, s := range scopes {
+		args = append(args, s)
+		marks[k] = fmt.Sprintf("$%d", len(args))
+	}
+	err = r.row("SELECT COALESCE(sum(counted), 0) FROM throttle_window WHERE ends_at > $1 AND scope IN ("+strings.Join(marks, ", ")+")", args, &n)
 	return n, err
 }
 
@@ -118,6 +126,12 @@ func (tx *Tx) DropKnownDevice(id string) error {
 func (tx *Tx) ChargeKnownDevice(id string) (ok bool, err error) {
 	n, err := tx.exec("UPDATE known_device SET fails = fails + 1 WHERE id = $1 AND fails < $2", id, throttle.DeviceTries)
 	return n == 1, err
+}
+
+// RefundKnownDevice gives one try of the device back.
+func (tx *Tx) RefundKnownDevice(id string) error {
+	_, err := tx.exec("UPDATE known_device SET fails = fails - 1 WHERE id = $1 AND fails > 0", id)
+	return err
 }
 
 // ClearKnownDevice forgets the failures of the device: its owner was right.
