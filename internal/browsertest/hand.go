@@ -12,6 +12,7 @@ import (
 
 	cdpbrowser "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
@@ -52,7 +53,14 @@ func (b *Tab) Follow(selector string) {
 // Press presses keys, one after the other.
 func (b *Tab) Press(keys string) {
 	b.T.Helper()
-	b.must(chromedp.Do(b.ctx, chromedp.KeyEvent(keys)))
+	for _, r := range keys {
+		for i, event := range kb.Encode(r) {
+			if i == 0 { // as a keyboard does: what takes the key keeps its character back
+				event.Type = input.DispatchKeyEventTypeRawKeyDown
+			}
+			call(b, input.DispatchKeyEvent, *event)
+		}
+	}
 }
 
 // PressOn presses keys that lead to another page.
@@ -108,6 +116,19 @@ func (b *Tab) Refuses(status int, key string, args ...any) {
 	if !Eval[bool](b, "document.activeElement.matches('.error-summary')") && Eval[bool](b, "document.documentElement.dataset.scripts !== 'off'") {
 		b.fail("the focus is not on the refusal")
 	}
+}
+
+// Waits checks that the page says to wait some minutes, up to a number.
+func (b *Tab) Waits(key string, most int) {
+	b.T.Helper()
+	b.Status(429)
+	said := b.Text(".error-summary")
+	for n := 1; n <= most; n++ {
+		if strings.Contains(said, b.L.T(key, "Count", n)) {
+			return
+		}
+	}
+	b.fail("the refusal is %q, want %q", said, b.L.T(key, "Count", most))
 }
 
 // Status checks the status that the page came with.
@@ -252,4 +273,13 @@ func (b *Tab) PDF() []byte {
 	r, err := chromedp.Call(ctx, page.PrintToPDF, page.PrintToPDFParams{})
 	b.must(err)
 	return r.Data
+}
+
+// Pastes puts text into a field all at once, and waits for the page to go on.
+func (b *Tab) Pastes(selector, text string) {
+	b.T.Helper()
+	b.leaving(func() {
+		b.Click(selector)
+		call(b, input.InsertText, input.InsertTextParams{Text: text})
+	})
 }

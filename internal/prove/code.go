@@ -267,6 +267,14 @@ func (p *Prover) CheckSent(ctx context.Context, v Visitor, ceremonyID, typed str
 // write. The destination is the server's own record, never the request's.
 // The refusal of one that comes too soon is a value: the write goes on.
 func (p *Prover) Send(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Ceremony, to string, purpose string) (refusal, err error) {
+	return p.SendAs(tx, v, i, c, to, func(code string, expires time.Time) error {
+		return tx.AddMessage(p.Service.Code(v.Locale, i.Account, to, purpose, code, expires))
+	})
+}
+
+// SendAs is Send with a message of the caller's: one that does not carry the
+// code leaves a ceremony that looks like any other and that nobody can finish.
+func (p *Prover) SendAs(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Ceremony, to string, add func(code string, expires time.Time) error) (refusal, err error) {
 	destination := "sends:" + fmt.Sprintf("%x", sha256.Sum256([]byte(account.EmailKey(to))))
 	soon, wait, err := tx.Count("resend:"+c.ID, 1, ceremony.ResendAfter)
 	if err != nil {
@@ -275,11 +283,15 @@ func (p *Prover) Send(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Ce
 	if !soon {
 		return ceremony.ErrSendSoon.With("Seconds", int((wait+time.Second-1)/time.Second)), nil
 	}
+	payer := string(i.Account)
+	if payer == "" { // of no account yet: the network's
+		payer = throttle.Network(v.Address).String()
+	}
 	for _, limit := range []struct {
 		scope string
 		n     int
 		in    time.Duration
-	}{{destination, ceremony.SendsPerHour, ceremony.SendWindow}, {"sends:" + string(i.Account), ceremony.SendsPerDay, ceremony.AccountSendLimit}} {
+	}{{destination, ceremony.SendsPerHour, ceremony.SendWindow}, {"sends:" + payer, ceremony.SendsPerDay, ceremony.AccountSendLimit}} {
 		ok, wait, err := tx.Count(limit.scope, limit.n, limit.in)
 		if err != nil {
 			return nil, err
@@ -306,8 +318,7 @@ func (p *Prover) Send(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Ce
 	if err := tx.AddSentCode(ceremony.Code{ID: id, Ceremony: c.ID, Method: factor.Email, Digits: len(code), CreatedAt: tx.Now, ExpiresAt: expires}, code); err != nil {
 		return nil, err
 	}
-	l := v.Locale
-	if err := tx.AddMessage(p.Service.Code(l, i.Account, to, purpose, code, expires)); err != nil {
+	if err := add(code, expires); err != nil {
 		return nil, err
 	}
 	return nil, tx.Record(audit.Event{Account: i.Account, Name: audit.CodeSend, Identity: i.ID, Details: map[string]string{"method": string(factor.Email), "to": account.MaskEmail(to)}})

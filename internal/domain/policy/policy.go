@@ -131,11 +131,11 @@ func Permit(a Action, f Facts, given []Given, now time.Time) (Decision, Given) {
 	for _, g := range given {
 		same := g.Scenario == a.Scenario && (g.Target == a.Target || !a.Destructive)
 		if same && !g.At.Before(since) && slices.Contains(methods, g.Method) {
-			return Decision{Complete, nil}, g
+			return Decision{Complete, methods}, g
 		}
 	}
 	if !a.Destructive && f.proved(methods, since) {
-		return Decision{Complete, nil}, Given{}
+		return Decision{Complete, methods}, Given{}
 	}
 	if len(methods) == 0 {
 		return Decision{Refuse, nil}, Given{}

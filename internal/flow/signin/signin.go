@@ -145,9 +145,26 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, proofs []
 		if n.Devices, err = f.remember(tx, v, i); err != nil {
 			return nil, err
 		}
+	} else if err := f.clear(tx, v, i); err != nil {
+		return nil, err
 	}
 	return n, tx.Record(audit.Event{Account: i.Account, Name: audit.ConsoleSignin, Identity: i.ID, Target: id,
 		Details: map[string]string{"amr": strings.Join(claims.AMR, " "), "acr": claims.ACR}})
+}
+
+// clear forgets the failures of a known browser: the sign-in is complete.
+func (f *Flow) clear(tx *store.Tx, v prove.Visitor, i account.Identity) error {
+	for _, token := range v.Devices {
+		d, err := tx.KnownDevice(i.ID, token.Hash())
+		known, err := store.HasRow(err)
+		if err == nil && known {
+			err = tx.ClearKnownDevice(d.ID)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remember makes the browser known, or gives the known one a new cookie.

@@ -138,19 +138,14 @@ func (f *Flow) send(tx *store.Tx, v prove.Visitor, c ceremony.Ceremony) (refusal
 	if err != nil {
 		return nil, err
 	}
-	if taken {
-		ok, wait, err := tx.Count("resend:"+c.ID, 1, ceremony.ResendAfter)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			return ceremony.ErrSendSoon.With("Seconds", int(wait/time.Second)+1), nil
-		}
-		first, _, err := tx.Count("told:signup:"+account.EmailKey(c.Private.Email), 1, 24*time.Hour)
-		if err != nil || !first {
-			return nil, err
-		}
-		return nil, tx.AddMessage(f.Service.SignUpAgain(v.Locale, c.Private.Email))
+	if taken { // the same limits, the same rows: only the mail differs
+		return f.SendAs(tx, v, account.Identity{}, c, c.Private.Email, func(string, time.Time) error {
+			first, _, err := tx.Count("told:signup:"+account.EmailKey(c.Private.Email), 1, 24*time.Hour)
+			if err != nil || !first {
+				return err
+			}
+			return tx.AddMessage(f.Service.SignUpAgain(v.Locale, c.Private.Email))
+		})
 	}
 	return f.Prover.Send(tx, v, account.Identity{}, c, c.Private.Email, "create_account")
 }

@@ -102,6 +102,9 @@ func (f *Flow) State(ctx context.Context, v prove.Visitor, s prove.Signed, id st
 			return err
 		}
 		q = Question{ID: c.ID, Action: c.Action, ReturnTo: c.ReturnTo}
+		if d.Step == policy.Complete { // verified in another tab: nothing is asked
+			return nil
+		}
 		if q.Codes, err = f.PriceIn(tx, v, i); err != nil {
 			return err
 		}
@@ -137,7 +140,7 @@ func (f *Flow) allowed(ctx context.Context, v prove.Visitor, s prove.Signed, id 
 	if c, i, d, err = f.open(f.DB.Read(ctx), now, s, id); err == nil {
 		err = c.Open(now)
 	}
-	if err != nil || d.Step == policy.Complete || d.Allows(m) { // complete: verified in another tab
+	if err != nil || d.Allows(m) {
 		return c, i, err
 	}
 	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {

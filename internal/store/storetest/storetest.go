@@ -62,9 +62,10 @@ var Engines = []Engine{SQLite, Postgres, Serializable}
 // A World is a store and what it stands on.
 type World struct {
 	*store.DB
-	Clock  *Clock
-	Keys   *secret.Keyring
-	Config store.Config
+	Clock    *Clock
+	Keys     *secret.Keyring
+	KeysFile string
+	Config   store.Config
 }
 
 // Each runs f on every engine.
@@ -80,9 +81,9 @@ func Each(t *testing.T, f func(t *testing.T, w *World)) {
 // New opens a fresh store on the engine.
 func New(t testing.TB, e Engine) *World {
 	t.Helper()
-	w := &World{Clock: NewClock()}
 	dir := t.TempDir()
-	keys, err := secret.OpenKeyring(filepath.Join(dir, "keys.json"), rand.Reader, w.Clock.Now())
+	w := &World{Clock: NewClock(), KeysFile: filepath.Join(dir, "keys.json")}
+	keys, err := secret.OpenKeyring(w.KeysFile, rand.Reader, w.Clock.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

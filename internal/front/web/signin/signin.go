@@ -283,9 +283,7 @@ func (p *Pages) signOut(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	p.kit.ClearCookie(w, page.CookieSession)
-	if p.kit.Secure {
-		w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
-	}
+	w.Header().Set("Clear-Site-Data", `"storage"`) // pages are never in the cache
 	p.kit.SeeOther(w, r, "/signedout")
 	return nil
 }

@@ -1,0 +1,96 @@
+package testkit
+
+import (
+	"errors"
+	"fmt"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/audit"
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/throttle"
+	"countersign/internal/flow/signin"
+	"countersign/internal/prove"
+	"countersign/internal/secret"
+	"countersign/internal/store"
+)
+
+// From is an unknown browser in the n-th network.
+func From(n int) prove.Visitor {
+	return Visitor(fmt.Sprintf("10.%d.%d.9", n>>8&255, n&255))
+}
+
+// With is the visitor in a browser that holds known-device cookies.
+func With(v prove.Visitor, devices ...secret.Token) prove.Visitor {
+	v.Devices = devices
+	return v
+}
+
+// WrongCode is six digits that the app shows at no step near now.
+func (a *App) WrongCode() string {
+	for n := 0; ; n++ {
+		code := fmt.Sprintf("%06d", n*7919%1_000_000)
+		near := false
+		for offset := int64(-15); offset <= 15; offset++ {
+			near = near || a.Code(offset) == code
+		}
+		if !near {
+			return code
+		}
+	}
+}
+
+// Budget is the unknown-device lane of the identity as it stands now.
+func (w *World) Budget(i account.Identity) (b throttle.Budget) {
+	w.T.Helper()
+	err := w.Write(w.T.Context(), w.Visitor.Actor().Quietly(), func(tx *store.Tx) (err error) {
+		b, _, err = tx.Budget(i.Account, i.ID)
+		b = b.At(tx.Now)
+		return err
+	})
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return b
+}
+
+// Password gives the right password and returns where the sign-in stands.
+func (w *World) Password(v prove.Visitor, email string) signin.Progress {
+	w.T.Helper()
+	p, err := w.SignIn.Begin(w.T.Context(), v, email, Password, "")
+	if err != nil {
+		w.T.Fatalf("sign in as %s: %v", email, err)
+	}
+	return p
+}
+
+// Answer takes the step of a sign-in with codes of the app.
+func (w *World) Answer(v prove.Visitor, p signin.Progress, codes ...string) (signin.Progress, error) {
+	return w.SignIn.Answer(w.T.Context(), v, p.Token, prove.Answer{Method: factor.VirtualMFA, Codes: codes})
+}
+
+// Guess makes n wrong tries, each with three codes so that it is one at any
+// price, each from a network of its own, the first of which is number from.
+func (w *World) Guess(email string, app *App, from, n int) {
+	w.T.Helper()
+	wrong := app.WrongCode()
+	for k := 0; k < n; {
+		p := w.Password(From(from+k), email)
+		for range min(throttle.CeremonyTries, n-k) {
+			_, err := w.Answer(From(from+k), p, wrong, wrong, wrong)
+			if !errors.Is(err, factor.ErrCodesWrong) {
+				w.T.Fatalf("try %d: %v", k, err)
+			}
+			k++
+		}
+	}
+}
+
+// Events are those of a name that concern the identity, newest first.
+func (w *World) Events(i account.Identity, name audit.Name) (list []audit.Event) {
+	w.T.Helper()
+	list, err := w.Read(w.T.Context()).History(i.Account, i.ID, 0, 1000, name)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return list
+}
