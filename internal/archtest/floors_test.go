@@ -71,6 +71,7 @@ func TestEveryRuleIsSeen(t *testing.T) {
 		{"internal/front/web/page/a.go", importing("page", "countersign/internal/front/request"), ""},
 		{"internal/domain/policy/a.go", importing("policy", "countersign/internal/domain/factor", "countersign/internal/fault"), ""},
 		{"internal/testkit/a.go", importing("testkit", "countersign/internal/server", "countersign/internal/store/storetest"), ""},
+		{"internal/front/a_test.go", "package front_test\n", ""},
 		{"internal/store/a_test.go", importing("store", "countersign/internal/testkit", "countersign/internal/store/storetest"), ""},
 	} {
 		packages, err := load(fstest.MapFS{c.path: {Data: []byte(c.source)}})

@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -91,6 +92,11 @@ func (p *pkg) add(name string, source []byte, parsed *ast.File) {
 		p.comment = strings.Join(strings.Fields(parsed.Doc.Text()), " ")
 	}
 	p.files = append(p.files, f)
+}
+
+// testsAlone reports whether there is nothing but tests in a directory.
+func (p *pkg) testsAlone() bool {
+	return !slices.ContainsFunc(p.files, func(f file) bool { return !f.test })
 }
 
 // The floors, by the beginning of a path. Imports go down.
@@ -179,13 +185,13 @@ func floorOf(p string) (int, bool) {
 func complaints(packages []pkg) (list []string) {
 	say := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	for _, p := range packages {
-		if !strings.HasPrefix(p.comment, "Package "+p.name+" ") && !strings.HasPrefix(p.comment, "Command ") {
+		if !p.testsAlone() && !strings.HasPrefix(p.comment, "Package "+p.name+" ") && !strings.HasPrefix(p.comment, "Command ") {
 			say("%s: no package comment", p.path)
 		}
 		if bad(p.path) || bad(p.name) {
 			say("%s: a name that says nothing", p.path)
 		}
-		if _, ok := floorOf(p.path); !ok && !isBeside(p.path) {
+		if _, ok := floorOf(p.path); !ok && !isBeside(p.path) && !p.testsAlone() {
 			say("%s: on no floor", p.path)
 		}
 		lines := 0

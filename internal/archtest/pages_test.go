@@ -48,6 +48,9 @@ func TestPackageTableIsTrue(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| package | what it is |\n|---|---|\n")
 	for _, p := range packages {
+		if p.testsAlone() {
+			continue
+		}
 		words := strings.TrimPrefix(strings.TrimPrefix(p.comment, "Package "), "Command ")
 		words = strings.TrimPrefix(words, p.name+" ")
 		words = strings.TrimPrefix(words, path.Base(p.path)+" ")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,7 +59,16 @@ func Main(m *testing.M) int {
 
 func start(t testing.TB) {
 	t.Helper()
-	for _, need := range []string{"chromium", "oathtool", "zbarimg"} {
+	program := ""
+	for _, name := range []string{"google-chrome", "chromium-browser", "chromium"} {
+		if path, err := exec.LookPath(name); err == nil {
+			program = path
+		}
+	}
+	if program == "" {
+		storetest.Missing(t, "no Chromium: run the tests by `make test`")
+	}
+	for _, need := range []string{"oathtool", "zbarimg"} {
 		if _, err := exec.LookPath(need); err != nil {
 			storetest.Missing(t, "no "+need+": run the tests by `make test`")
 		}
@@ -71,7 +81,7 @@ func start(t testing.TB) {
 			return
 		}
 		options := append(chromedp.DefaultExecAllocatorOptions[:],
-			chromedp.ExecPath("chromium"), chromedp.UserDataDir(dir), chromedp.WSURLReadTimeout(patience),
+			chromedp.ExecPath(program), chromedp.UserDataDir(dir), chromedp.WSURLReadTimeout(patience),
 			chromedp.Flag("headless", "new"), chromedp.DisableGPU, chromedp.Flag("no-sandbox", os.Getuid() == 0),
 			chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true),
 			chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE localhost"))
@@ -100,7 +110,7 @@ type Tab struct {
 
 	ctx       context.Context
 	mutex     sync.Mutex
-	complaint []string // of the browser: they fail the test
+	complaint []string
 	mail      *Tab
 	pages     int
 }
@@ -137,9 +147,7 @@ func open(t testing.TB, site *testkit.Site, language string, ctx context.Context
 	})
 	b.Screen(1280, false)
 	t.Cleanup(func() {
-		b.mutex.Lock()
-		defer b.mutex.Unlock()
-		for _, c := range b.complaint {
+		for _, c := range b.Complaints() {
 			t.Error("the browser complains: " + c)
 		}
 	})
@@ -156,8 +164,8 @@ func (b *Tab) hear(event any) {
 	}
 	switch e := event.(type) {
 	case *network.EventRequestWillBeSent:
-		if u := e.Request.URL; !strings.HasPrefix(u, b.Site.URL+"/") && !strings.HasPrefix(u, "blob:"+b.Site.URL+"/") && !strings.HasPrefix(u, "about:") {
-			complain("request to %s", u)
+		if u, err := url.Parse(e.Request.URL); err != nil || (u.Host != "" && "http://"+u.Host != b.Site.URL) {
+			complain("request to %s", e.Request.URL)
 		}
 	case *log.EventEntryAdded:
 		refusedPage := e.Entry.Source == log.EntrySourceNetwork && !strings.Contains(e.Entry.URL, "/assets/")
@@ -171,6 +179,16 @@ func (b *Tab) hear(event any) {
 			complain("console.%s: %s", e.Type, e.Args[0].Value)
 		}
 	}
+}
+
+// Complaints takes what the browser has complained of; what nobody takes
+// fails the test.
+func (b *Tab) Complaints() []string {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	taken := b.complaint
+	b.complaint = nil
+	return taken
 }
 
 func (b *Tab) must(err error) {

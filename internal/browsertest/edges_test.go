@@ -408,3 +408,35 @@ func TestAnIdleSessionIsWarned(t *testing.T) {
 	p.Click("[data-ping]")
 	p.Until("the warning to go", "document.querySelector('.idle-warning').hidden")
 }
+
+// Checks that never fail are worth nothing.
+func TestFaultsAreSeen(t *testing.T) {
+	t.Parallel()
+	p := owner(t)
+	p.Visit("/signin")
+	if f := p.Faults(); len(f) > 0 {
+		t.Fatal(f)
+	}
+	browsertest.Eval[any](p.Tab, `document.querySelector('main').append(...['img', 'input', 'a'].map(n => document.createElement(n))), (() => {
+		const [image, field, link] = [...document.querySelectorAll('main > :is(img, input, a)')];
+		image.width = 2000;
+		link.className = 'button';
+		link.href = '/';
+		link.style.minHeight = '20px';
+		document.querySelector('h1').style.color = '#aaa';
+	})()`)
+	faults := strings.Join(p.Faults(), "\n")
+	for _, want := range []string{"image-alt", "label:", "link-name", "color-contrast", "ends at 2", "px high"} {
+		if !strings.Contains(faults, want) {
+			t.Errorf("%q is not seen; seen was\n%s", want, faults)
+		}
+	}
+	browsertest.Eval[any](p.Tab, `fetch('http://elsewhere.example/').catch(() => 0), console.error('help'), document.body.append(Object.assign(document.createElement('script'), {textContent: '1'}))`)
+	p.Visit("/signin")
+	complaints := strings.Join(p.Complaints(), "\n")
+	for _, want := range []string{"connect-src", "script-src", "console.error"} {
+		if !strings.Contains(complaints, want) {
+			t.Errorf("no complaint about %s; there was\n%s", want, complaints)
+		}
+	}
+}

@@ -82,31 +82,39 @@ func (b *Tab) Look(name string) {
 	b.T.Helper()
 	dir := filepath.Join(artefacts(b.T), b.L.Tag)
 	b.must(os.MkdirAll(dir, 0o755)) //nolint:gosec // for people to look at
-	Eval[any](b, axe(b.T)+"; 0")
 	for _, width := range []int64{320, 390, 1280} {
 		b.Screen(width, width < 1280)
-		if out := Eval[[]string](b, overflow); len(out) > 0 {
-			b.T.Errorf("%s at %d px: %s", name, width, strings.Join(out, "; "))
-		}
-		if width == 320 {
-			continue
-		}
-		if low := Eval[[]string](b, small); len(low) > 0 {
-			b.T.Errorf("%s at %d px: %s", name, width, strings.Join(low, "; "))
-		}
 		for _, theme := range []string{"light", "dark"} {
 			b.System(theme, "")
+			if width == 320 { // the desktop at 400 %
+				b.report(name, width, theme, Eval[[]string](b, overflow))
+				break
+			}
 			image, err := b.picture(nil)
 			b.must(err)
 			b.must(os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, theme)), image, 0o600))
 			if b.L.Tag == "en" || (width == 390 && theme == "light") {
-				for _, violation := range Eval[[]string](b, runAxe) {
-					b.T.Errorf("%s in %s at %d px, %s: %s", name, b.L.Tag, width, theme, violation)
-				}
+				b.report(name, width, theme, b.Faults())
+			} else {
+				b.report(name, width, theme, Eval[[]string](b, overflow))
 			}
 		}
 		b.System("light", "")
 	}
+}
+
+func (b *Tab) report(name string, width int64, theme string, faults []string) {
+	b.T.Helper()
+	for _, f := range faults {
+		b.T.Errorf("%s in %s at %d px, %s: %s", name, b.L.Tag, width, theme, f)
+	}
+}
+
+// Faults lists what is wrong with the page as it is shown now.
+func (b *Tab) Faults() []string {
+	b.T.Helper()
+	Eval[any](b, "window.axe || eval?.("+quoted(axe(b.T))+"), 0")
+	return append(append(Eval[[]string](b, overflow), Eval[[]string](b, small)...), Eval[[]string](b, runAxe)...)
 }
 
 // picture is the page as it is on the screen, or a part of it.

@@ -318,7 +318,8 @@ func TestPasswordIsNotPrinted(t *testing.T) {
 		t.Errorf("named %d times in %s", n, out.String())
 	}
 	fmt.Fprintf(&out, "%v %+v %#v %s %v %+v", client, client, client, client, &client, []delivery.SMTP{client})
-	if _, err := json.Marshal(client); err == nil { //lint:ignore SA1026 that it cannot is the point
+	//lint:ignore SA1026 that it cannot is the point
+	if _, err := json.Marshal(client); err == nil {
 		t.Error("an SMTP can be marshalled")
 	}
 	if strings.Contains(out.String(), "hunter2") {

@@ -120,6 +120,7 @@ func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, cer
 		a, err = p.chargeCode(ctx, v, i, ceremonyID, func(tx *store.Tx, price int) error {
 			return longEnough(tx, ceremonyID, code, throttle.DigitsAt(price))
 		})
+		a.mailed = true
 		return func(tx *store.Tx) error { return checkSentCode(tx, ceremonyID, code) }, a, err
 
 	case factor.RecoveryCode:

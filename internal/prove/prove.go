@@ -81,6 +81,7 @@ type attempt struct {
 	network string
 	charge  throttle.Charge
 	price   int
+	mailed  bool // a code of a mailbox: the identity has no second step yet
 }
 
 // lane finds the visitor's known device for the identity. An old cookie that
@@ -123,7 +124,7 @@ func (p *Prover) PriceIn(tx *store.Tx, v Visitor, i account.Identity) (int, erro
 	if err != nil || (known && d.Fails < throttle.DeviceTries) {
 		return 1, err
 	}
-	b, _, err := tx.Budget(i.Account, i.ID)
+	b, _, err := tx.Peek().Budget(i.Account, i.ID, tx.Now)
 	if err != nil {
 		return 0, err
 	}
@@ -238,6 +239,9 @@ func (p *Prover) tellOfFailure(tx *store.Tx, v Visitor, i account.Identity, a at
 		if err := tx.Record(audit.Event{Account: i.Account, Name: audit.CodeBudgetEmpty, Identity: i.ID}); err != nil {
 			return err
 		}
+	}
+	if kind == message.SecondStepFailed && a.mailed {
+		return nil // whoever confirms an address mistypes now and then
 	}
 	first, _, err := tx.Count("told:"+string(kind)+":"+string(i.ID), 1, 24*time.Hour)
 	if err != nil || !first {

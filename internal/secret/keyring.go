@@ -24,6 +24,7 @@ import (
 type Keyring struct {
 	path   string
 	random io.Reader
+	fresh  bool
 
 	mu     sync.RWMutex
 	keys   map[uint32]derived
@@ -56,10 +57,20 @@ func OpenKeyring(path string, random io.Reader, now time.Time) (*Keyring, error)
 	err := k.load()
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err = k.Rotate(now); err == nil {
+			k.fresh = true
 			return k, nil
 		}
 	}
 	return k, err
+}
+
+// Discard removes the keys if this process has just made them: they turned
+// out not to be wanted, and must not be mistaken for those that are missing.
+func (k *Keyring) Discard() error {
+	if !k.fresh {
+		return nil
+	}
+	return os.Remove(k.path)
 }
 
 func (k *Keyring) read() (keyFile, fs.FileInfo, error) {

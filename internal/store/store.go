@@ -244,6 +244,17 @@ type Reader struct {
 	db  *DB
 	ctx context.Context // lives exactly as long as one call
 	q   queryer
+
+	peek bool
+}
+
+// Peek returns a reader within the write that locks nothing: for what is only
+// shown. Locks are for what the write decides by, lest two writes wait for
+// each other.
+func (tx *Tx) Peek() *Reader {
+	r := tx.Reader
+	r.peek = true
+	return &r
 }
 
 // Read returns a reader outside any transaction.
@@ -294,7 +305,7 @@ func (tx *Tx) one(refused error, query string, args ...any) error {
 
 // forUpdate locks the rows of a SELECT where the dialect needs it said.
 func (r *Reader) forUpdate() string {
-	if _, inTx := r.q.(transaction); inTx && r.db.dialect.postgres {
+	if _, inTx := r.q.(transaction); inTx && !r.peek && r.db.dialect.postgres {
 		return " FOR UPDATE"
 	}
 	return ""

@@ -14,11 +14,16 @@ import (
 // Budget returns the unknown-device lane of an identity, locked until the end
 // of the write. An identity that never failed has a full one.
 func (tx *Tx) Budget(a account.ID, i account.IdentityID) (b throttle.Budget, version int64, err error) {
+	return tx.Reader.Budget(a, i, tx.Now)
+}
+
+// Budget returns it at now, outside a write or at a peek.
+func (r *Reader) Budget(a account.ID, i account.IdentityID, now time.Time) (b throttle.Budget, version int64, err error) {
 	var refilled, since, password int64
-	err = tx.row("SELECT tries_left, refilled_at, fails, fails_since, password_refill_at, version FROM guess_budget WHERE account_id = $1 AND identity_id = $2"+tx.forUpdate(),
+	err = r.row("SELECT tries_left, refilled_at, fails, fails_since, password_refill_at, version FROM guess_budget WHERE account_id = $1 AND identity_id = $2"+r.forUpdate(),
 		[]any{a, i}, &b.Left, &refilled, &b.Fails, &since, &password, &version)
 	if errors.Is(err, ErrNoRow) {
-		return throttle.NewBudget(tx.Now), 0, nil
+		return throttle.NewBudget(now), 0, nil
 	}
 	b.RefilledAt, b.FailsSince, b.PasswordRefillAt = instant(refilled), instant(since), instant(password)
 	return b, version, err

@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"io"
+	"log/slog"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -16,15 +17,17 @@ import (
 // development mode.
 type Site struct {
 	*server.Server
-	T   testing.TB
-	URL string
-	web *httptest.Server
+	T      testing.TB
+	URL    string
+	Config config.Config
+	Logs   *Lines
+	web    *httptest.Server
 }
 
 // NewSite starts a site on the engine. change may change its settings.
 func NewSite(t testing.TB, e storetest.Engine, change func(*config.Config)) *Site {
 	t.Helper()
-	s := &Site{T: t, web: httptest.NewUnstartedServer(nil)}
+	s := &Site{T: t, Logs: &Lines{}, web: httptest.NewUnstartedServer(nil)}
 	s.URL = "http://" + strings.Replace(s.web.Listener.Addr().String(), "127.0.0.1", "localhost", 1)
 	c := config.Config{Listen: "localhost:0", Data: t.TempDir(), PublicURL: s.URL, ServiceName: "Countersign", Contact: "help@example.com", SignUp: "closed",
 		SessionLength: 6 * time.Hour, SessionIdle: time.Hour, FleetAlarm: 1000, Dev: true, LogFormat: "text"}
@@ -41,8 +44,9 @@ func NewSite(t testing.TB, e storetest.Engine, change func(*config.Config)) *Sit
 	if change == nil {
 		c.Argon2.Memory, c.Argon2.Passes = CheapHash.MemoryKiB, CheapHash.Passes
 	}
+	s.Config = c
 	var err error
-	if s.Server, err = server.Open(t.Context(), c, Log); err != nil {
+	if s.Server, err = server.Open(t.Context(), c, slog.New(slog.NewTextHandler(s.Logs, nil))); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })

@@ -160,7 +160,7 @@ func (c *Chain) Next(mac MAC, seq int64, content, hash []byte) error {
 // End checks that the chain ends where the head says.
 func (c *Chain) End(seq int64, hash []byte) error {
 	if c.Seq != seq || !bytes.Equal(c.Hash, hash) {
-		return &ErrBroken{c.Account, c.Seq + 1, fmt.Sprintf("the head says %d events", seq)}
+		return &ErrBroken{c.Account, c.Seq + 1, fmt.Sprintf("the head says that %d are recorded", seq)}
 	}
 	return nil
 }

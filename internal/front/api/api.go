@@ -273,14 +273,23 @@ func (a *API) answer(ctx context.Context, p signin.Progress, ceremony string, co
 		out.Body.Session = p.Session.Token.Reveal()
 		return out, nil
 	}
-	if request.InfoIn(ctx).Header.Get("Sec-Fetch-Site") != "same-origin" {
-		return nil, a.problem(ctx, request.ErrCrossSite)
-	}
 	out.SetCookie = (&http.Cookie{Name: a.SessionCookie, Value: p.Session.Token.Reveal(), Path: "/", Secure: a.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}).String()
 	return out, nil
 }
 
+// cookieFor refuses to put the session of a sign-in into the cookie of another
+// site's visitor, before there is one.
+func (a *API) cookieFor(ctx context.Context, asked bool) error {
+	if asked && request.InfoIn(ctx).Header.Get("Sec-Fetch-Site") != "same-origin" {
+		return a.problem(ctx, request.ErrCrossSite)
+	}
+	return nil
+}
+
 func (a *API) begin(ctx context.Context, in *beginInput) (*stepOutput, error) {
+	if err := a.cookieFor(ctx, in.Body.Cookie); err != nil {
+		return nil, err
+	}
 	p, err := a.Flow.Begin(ctx, a.visitor(ctx, in.Body.Device), in.Body.Username, in.Body.Password, "")
 	if err != nil {
 		return nil, a.problem(ctx, err)
@@ -310,6 +319,9 @@ func (a *API) send(ctx context.Context, in *sendInput) (*sendOutput, error) {
 }
 
 func (a *API) verify(ctx context.Context, in *verifyInput) (*stepOutput, error) {
+	if err := a.cookieFor(ctx, in.Body.Cookie); err != nil {
+		return nil, err
+	}
 	token, err := a.ceremony(ctx, in.Body.Ceremony)
 	if err != nil {
 		return nil, err

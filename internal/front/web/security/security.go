@@ -178,7 +178,7 @@ func (p *Pages) submitVerify(w http.ResponseWriter, r *http.Request, s prove.Sig
 		return p.askAgain(w, r, s, f.Get("c"), string(answer.Method), f.Get("code2") != "", err)
 	}
 	p.kit.SetSession(w, token)
-	p.kit.SeeOther(w, r, returnTo)
+	p.kit.Done(w, r, returnTo, "verified")
 	return nil
 }
 
