@@ -72,13 +72,14 @@ var (
 	ErrMalformed  = fault.New(fault.Invalid, "request.malformed")
 	ErrTooLarge   = fault.New(fault.Invalid, "request.too_large")
 	ErrCrossSite  = fault.New(fault.Forbidden, "request.cross_site")
-	ErrFormStale  = fault.New(fault.Forbidden, "request.form_stale")
+	ErrFormStale  = fault.New(fault.Invalid, "request.form_stale")
 	ErrNotFound   = fault.New(fault.NotFound, "request.not_found")
 	ErrMethod     = fault.New(fault.Invalid, "request.method")
 	ErrMediaType  = fault.New(fault.Invalid, "request.media_type")
 	exactStatuses = map[string]int{
 		ErrMalformed.Code: http.StatusBadRequest,
 		ErrTooLarge.Code:  http.StatusBadRequest,
+		ErrFormStale.Code: http.StatusForbidden,
 		ErrMethod.Code:    http.StatusMethodNotAllowed,
 		ErrMediaType.Code: http.StatusUnsupportedMediaType,
 		"password.huge":   http.StatusBadRequest,

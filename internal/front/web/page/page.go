@@ -286,7 +286,11 @@ func (k *Kit) Signed(h SignedHandlerFunc) http.Handler {
 		if err != nil {
 			return err
 		}
-		return h(w, r.WithContext(context.WithValue(r.Context(), accountLocale{}, s.Identity.Locale)), s)
+		r = r.WithContext(context.WithValue(r.Context(), accountLocale{}, s.Identity.Locale))
+		if err := h(w, r, s); err != nil {
+			k.fail(w, r, err, k.SignedBase(w, r, s))
+		}
+		return nil
 	})
 }
 
@@ -301,10 +305,14 @@ type failure struct {
 
 // Fail writes the page of a refusal.
 func (k *Kit) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	k.fail(w, r, err, k.Base(w, r))
+}
+
+func (k *Kit) fail(w http.ResponseWriter, r *http.Request, err error, b Base) {
 	request.Log(k.Log, r, err)
 	f := fault.From(err)
 	request.RetryAfter(w, f)
-	p := failure{Base: k.Base(w, r), Status: request.Status(err), Reference: request.InfoOf(r).ID, Back: "/"}
+	p := failure{Base: b, Status: request.Status(err), Reference: request.InfoOf(r).ID, Back: "/"}
 	if r.Method != http.MethodGet {
 		p.Path = "/"
 	}

@@ -16,6 +16,7 @@ import (
 	"countersign/internal/front/request"
 	"countersign/internal/front/web/page"
 	"countersign/internal/prove"
+	"countersign/internal/secret"
 )
 
 //go:embed templates
@@ -277,10 +278,10 @@ func (p *Pages) showPassword(w http.ResponseWriter, r *http.Request, s prove.Sig
 
 func (p *Pages) submitPassword(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
 	f, err := p.kit.Form(w, r)
-	if err != nil {
-		return err
+	var token secret.Token
+	if err == nil {
+		token, err = p.flow.ChangePassword(r.Context(), p.kit.Visitor(r), s, f.Get("password"), f.Get("new_password"))
 	}
-	token, err := p.flow.ChangePassword(r.Context(), p.kit.Visitor(r), s, f.Get("password"), f.Get("new_password"))
 	if err == nil {
 		p.kit.SetSession(w, token)
 		p.kit.Done(w, r, "/security", "password_changed")

@@ -66,11 +66,10 @@ func (p *Pages) renderBind(w http.ResponseWriter, r *http.Request, status int, b
 
 func (p *Pages) submitBind(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
 	f, err := p.kit.Form(w, r)
-	if err != nil {
-		return err
+	var bound selfservice.Bound
+	if err == nil {
+		bound, err = p.flow.ConfirmBind(r.Context(), p.kit.Visitor(r), s, f.Get("c"), f.Get("name"), f.Get("code"), f.Get("code2"))
 	}
-	v := p.kit.Visitor(r)
-	bound, err := p.flow.ConfirmBind(r.Context(), v, s, f.Get("c"), f.Get("name"), f.Get("code"), f.Get("code2"))
 	if err == nil {
 		p.kit.SetSession(w, bound.Token)
 		base := p.kit.SignedBase(w, r, s)

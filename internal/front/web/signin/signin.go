@@ -94,10 +94,10 @@ func (p *Pages) showSignIn(w http.ResponseWriter, r *http.Request) error {
 
 func (p *Pages) submitSignIn(w http.ResponseWriter, r *http.Request) error {
 	f, err := p.kit.Form(w, r)
-	if err != nil {
-		return err
+	var progress flow.Progress
+	if err == nil {
+		progress, err = p.flow.Begin(r.Context(), p.kit.Visitor(r), f.Get("username"), f.Get("password"), f.Get("return_to"))
 	}
-	progress, err := p.flow.Begin(r.Context(), p.kit.Visitor(r), f.Get("username"), f.Get("password"), f.Get("return_to"))
 	if err != nil {
 		data := signInPage{Base: p.kit.Base(w, r), Username: f.Get("username"), ReturnTo: flow.LocalPath(f.Get("return_to")), SignUp: p.signup.Open}
 		status, ok := data.Refused(err)
@@ -198,11 +198,14 @@ func (p *Pages) showVerify(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Pages) submitVerify(w http.ResponseWriter, r *http.Request) error {
-	f, err := p.kit.Form(w, r)
-	if err != nil {
-		return err
-	}
+	f, stale := p.kit.Form(w, r)
 	id, token, err := p.ceremony(r, f.Get("c"))
+	if stale != nil {
+		if err != nil {
+			return stale
+		}
+		return p.askAgain(w, r, id, token, f.Get("method"), false, stale)
+	}
 	if err != nil {
 		return p.startAgain(w, r, id, err)
 	}

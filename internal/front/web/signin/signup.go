@@ -66,14 +66,14 @@ func (p *Pages) submitSignUp(w http.ResponseWriter, r *http.Request) error {
 
 func (p *Pages) begin(w http.ResponseWriter, r *http.Request, link secret.Token) error {
 	f, err := p.kit.Form(w, r)
-	if err != nil {
-		return err
+	var progress signup.Progress
+	if err == nil {
+		password := f.Get("password")
+		if password == "" {
+			password = f.Get("new_password")
+		}
+		progress, err = p.signup.Begin(r.Context(), p.kit.Visitor(r), link, f.Get("email"), password)
 	}
-	password := f.Get("password")
-	if password == "" {
-		password = f.Get("new_password")
-	}
-	progress, err := p.signup.Begin(r.Context(), p.kit.Visitor(r), link, f.Get("email"), password)
 	if err != nil {
 		data := signUpPage{Base: p.kit.Base(w, r), Setup: !link.IsZero(), Action: r.URL.Path, Email: f.Get("email")}
 		status, ok := data.Refused(err)
