@@ -1,0 +1,175 @@
+package policy_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/policy"
+)
+
+var now = time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC)
+
+func proofs(methods string, age time.Duration) (list []factor.Proof) {
+	for _, m := range strings.Fields(methods) {
+		list = append(list, factor.Proof{Method: factor.Method(m), At: now.Add(-age)})
+	}
+	return list
+}
+
+func said(d policy.Decision) string {
+	parts := []string{string(d.Step)}
+	for _, m := range d.Methods {
+		parts = append(parts, string(m))
+	}
+	return strings.Join(parts, " ")
+}
+
+// Every combination of what an identity has and what it gave.
+func TestSignInTable(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		has, gave, want string
+	}{
+		{"", "", "refuse"},
+		{"confirmed", "", "refuse"},
+		{"confirmed device codes", "", "refuse"},
+		{"confirmed device codes", "virtual_mfa", "refuse"},
+		{"confirmed device codes", "email virtual_mfa recovery_code", "refuse"},
+		{"", "password", "confirm_email email"},
+		{"", "password virtual_mfa", "confirm_email email"},
+		{"", "password email", "complete"},
+		{"codes", "password email", "complete"},
+		{"confirmed", "password", "complete"},
+		{"confirmed codes", "password", "complete"},
+		{"confirmed device", "password", "verify virtual_mfa"},
+		{"confirmed device codes", "password", "verify virtual_mfa recovery_code"},
+		{"confirmed device codes", "password email", "verify virtual_mfa recovery_code"},
+		{"confirmed device", "password recovery_code", "verify virtual_mfa"},
+		{"confirmed device", "password virtual_mfa", "complete"},
+		{"confirmed device codes", "password recovery_code", "complete"},
+		{"device codes", "password", "confirm_email email"},
+		{"device codes", "password virtual_mfa", "confirm_email email"},
+		{"device codes", "password email", "verify virtual_mfa recovery_code"},
+		{"device codes", "password email virtual_mfa", "complete"},
+	} {
+		if got := said(policy.SignIn(facts(c.has, c.gave, 0))); got != c.want {
+			t.Errorf("has %q, gave %q: %s, want %s", c.has, c.gave, got, c.want)
+		}
+	}
+}
+
+func facts(has, gave string, age time.Duration) policy.Facts {
+	f := policy.Facts{EmailConfirmed: strings.Contains(has, "confirmed"), VirtualMFA: strings.Contains(has, "device"), Proofs: proofs(gave, age)}
+	if strings.Contains(has, "codes") {
+		f.RecoveryCodes = 3
+	}
+	return f
+}
+
+var (
+	ordinary    = policy.Action{Scenario: policy.ManageMFA, Name: "x"}
+	destructive = policy.Action{Scenario: policy.ManageMFA, Name: "x", Target: "phone", Destructive: true}
+)
+
+func TestPermitTable(t *testing.T) {
+	t.Parallel()
+	given := func(s policy.Scenario, target string, m factor.Method, age time.Duration) []policy.Given {
+		return []policy.Given{{ID: "g", Scenario: s, Target: target, Method: m, At: now.Add(-age)}}
+	}
+	for name, c := range map[string]struct {
+		action policy.Action
+		facts  policy.Facts
+		given  []policy.Given
+		want   policy.Step
+		uses   string
+	}{
+		"nothing to prove it with":                   {ordinary, facts("", "password", 0), nil, policy.Refuse, ""},
+		"a password alone":                           {ordinary, facts("confirmed", "password", 0), nil, policy.Verify, ""},
+		"a device, signed in by password":            {ordinary, facts("confirmed device", "password", 0), nil, policy.Verify, ""},
+		"a device, signed in with it":                {ordinary, facts("confirmed device", "password virtual_mfa", 0), nil, policy.Complete, ""},
+		"a device, signed in by mail":                {ordinary, facts("confirmed device", "password email", 0), nil, policy.Verify, ""},
+		"the sign-in, just in time":                  {ordinary, facts("confirmed device", "password virtual_mfa", policy.Freshness), nil, policy.Complete, ""},
+		"the sign-in, too long ago":                  {ordinary, facts("confirmed device", "password virtual_mfa", policy.Freshness+1), nil, policy.Verify, ""},
+		"destructive, signed in with the device":     {destructive, facts("confirmed device", "password virtual_mfa", 0), nil, policy.Verify, ""},
+		"destructive, verified for it":               {destructive, facts("confirmed device", "password", 0), given(policy.ManageMFA, "phone", factor.VirtualMFA, 0), policy.Complete, "g"},
+		"destructive, by recovery code":              {destructive, facts("confirmed device codes", "password", 0), given(policy.ManageMFA, "phone", factor.RecoveryCode, 0), policy.Complete, "g"},
+		"destructive, verified for another":          {destructive, facts("confirmed device", "password", 0), given(policy.ManageMFA, "tablet", factor.VirtualMFA, 0), policy.Verify, ""},
+		"destructive, verified for none":             {destructive, facts("confirmed device", "password", 0), given(policy.ManageMFA, "", factor.VirtualMFA, 0), policy.Verify, ""},
+		"destructive, another scenario":              {destructive, facts("confirmed device", "password", 0), given(policy.ChangePassword, "phone", factor.VirtualMFA, 0), policy.Verify, ""},
+		"destructive, verified by mail":              {destructive, facts("confirmed device", "password", 0), given(policy.ManageMFA, "phone", factor.Email, 0), policy.Verify, ""},
+		"destructive, verified too long ago":         {destructive, facts("confirmed device", "password", 0), given(policy.ManageMFA, "phone", factor.VirtualMFA, policy.Freshness+1), policy.Verify, ""},
+		"ordinary, verified for another object":      {ordinary, facts("confirmed device", "password", 0), given(policy.ManageMFA, "phone", factor.VirtualMFA, 0), policy.Complete, "g"},
+		"ordinary, verified in another scenario":     {ordinary, facts("confirmed device", "password", 0), given(policy.ManageSessions, "", factor.VirtualMFA, 0), policy.Verify, ""},
+		"no device, verified by mail":                {ordinary, facts("confirmed", "password", 0), given(policy.ManageMFA, "", factor.Email, 0), policy.Complete, "g"},
+		"a device bound after verifying by mail":     {ordinary, facts("confirmed device", "password email", 0), given(policy.ManageMFA, "", factor.Email, 0), policy.Verify, ""},
+		"a password is no verification":              {ordinary, facts("confirmed", "password", 0), given(policy.ManageMFA, "", factor.Password, 0), policy.Verify, ""},
+		"a recovery code after the last one is used": {ordinary, facts("confirmed device", "password", 0), given(policy.ManageMFA, "", factor.RecoveryCode, 0), policy.Verify, ""},
+	} {
+		d, g := policy.Permit(c.action, c.facts, c.given, now)
+		if d.Step != c.want || g.ID != c.uses {
+			t.Errorf("%s: %s using %q, want %s using %q", name, d.Step, g.ID, c.want, c.uses)
+		}
+	}
+}
+
+// Over every combination: more proofs never make a sign-in harder, mail never
+// counts beside a device, and what is complete was proved.
+func TestSignInKeepsItsPromises(t *testing.T) {
+	t.Parallel()
+	methods := []factor.Method{factor.Password, factor.Email, factor.VirtualMFA, factor.RecoveryCode}
+	rank := map[policy.Step]int{policy.Refuse: 0, policy.ConfirmEmail: 1, policy.Verify: 2, policy.Complete: 3}
+	for has := range 8 {
+		words := []string{"confirmed", "device", "codes"}
+		var owned []string
+		for n, w := range words {
+			if has>>n&1 == 1 {
+				owned = append(owned, w)
+			}
+		}
+		decide := func(gave int) policy.Decision {
+			var list []string
+			for n, m := range methods {
+				if gave>>n&1 == 1 {
+					list = append(list, string(m))
+				}
+			}
+			return policy.SignIn(facts(fmt.Sprint(owned), strings.Join(list, " "), 0))
+		}
+		for gave := range 16 {
+			d := decide(gave)
+			for n := range methods {
+				if more := decide(gave | 1<<n); rank[more.Step] < rank[d.Step] {
+					t.Errorf("has %v: %s becomes %s with one proof more", owned, d.Step, more.Step)
+				}
+			}
+			password, mail, strong := gave&1 == 1, gave>>1&1 == 1, gave>>2 != 0
+			if d.Step == policy.Complete && (!password || (slices.Contains(owned, "device") && !strong) || (!slices.Contains(owned, "confirmed") && !mail)) {
+				t.Errorf("has %v, gave %04b: complete", owned, gave)
+			}
+			if slices.Contains(owned, "device") && d.Step == policy.Verify && d.Allows(factor.Email) {
+				t.Errorf("has %v: mail takes the second step", owned)
+			}
+		}
+	}
+}
+
+func TestClaimsTellWhatWasProved(t *testing.T) {
+	t.Parallel()
+	for gave, want := range map[string]string{
+		"":                           "urn:mfa:1 []",
+		"password":                   "urn:mfa:1 [pwd]",
+		"password email":             "urn:mfa:1e [pwd mca]",
+		"password virtual_mfa":       "urn:mfa:2 [pwd otp mfa]",
+		"password recovery_code":     "urn:mfa:2 [pwd otp mfa]",
+		"password email virtual_mfa": "urn:mfa:2 [pwd otp mfa]",
+	} {
+		c := policy.ClaimsOf(proofs(gave, 0))
+		if got := fmt.Sprintf("%s %v", c.ACR, c.AMR); got != want {
+			t.Errorf("%q: %s, want %s", gave, got, want)
+		}
+	}
+}
