@@ -141,6 +141,21 @@ func TestASuccessNeverRefillsTheBudget(t *testing.T) {
 	})
 }
 
+func TestASuccessGivesBackItsOwnTryAlone(t *testing.T) {
+	t.Parallel()
+	on(t, func(t *testing.T, w *testkit.World) {
+		i := w.Owner(alice)
+		app := w.Bind(i)
+		w.Guess(alice, app, 1, 4)
+		if _, err := w.Answer(testkit.From(9), w.Password(testkit.From(9), alice), app.Code(0)); err != nil {
+			t.Fatal(err)
+		}
+		if b := w.Budget(i); b.Left != throttle.BudgetSize-4 || b.Fails != 4 {
+			t.Errorf("budget %+v after four failures and a success", b)
+		}
+	})
+}
+
 func TestTheOwnerIsAlwaysAdmitted(t *testing.T) {
 	t.Parallel()
 	on(t, func(t *testing.T, w *testkit.World) {

@@ -37,7 +37,7 @@ func NewToken(random io.Reader) (Token, error) {
 // ParseToken takes a token as it comes from a cookie, a header or a link.
 func ParseToken(s string) (Token, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) != TokenSize {
+	if err != nil || len(b) != TokenSize || len(s) != base64.RawURLEncoding.EncodedLen(TokenSize) { // the decoder skips line ends
 		return Token{}, ErrBadToken
 	}
 	return Token{s}, nil

@@ -240,6 +240,15 @@ func TestNobodySignsInWithoutAConfirmedAddress(t *testing.T) {
 	})
 }
 
+func TestOnlyPathsOfThisSiteAreComeBackTo(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string]string{"/": "/", "/security?x=1": "/security?x=1", "/a#b": "/a", "": "", "security": "", "//evil": "", `/\evil`: "", "/%2f%2fevil": "", "/%5cevil": "", "https://evil": "", "/\x7f": "", "/%zz": "", "/" + strings.Repeat("a", 1024): ""} {
+		if got := signin.LocalPath(target); got != want {
+			t.Errorf("%.40q: %q, want %q", target, got, want)
+		}
+	}
+}
+
 func FuzzLocalPath(f *testing.F) {
 	for _, s := range []string{"/", "/security?x=1", "//evil", `/\evil`, "https:evil", "/%2f%2fevil", "/%5cevil", "/a//b", "/..//evil", "/@evil", "/#//evil", "/?//evil", "/\x7f", "/;//evil", "/.//evil"} {
 		f.Add(s)

@@ -105,6 +105,23 @@ func TestASetupLinkEndsAfterADay(t *testing.T) {
 	want(t, "a made-up one", w.SignUp.Link(ctx(), made), signup.ErrNoLink)
 }
 
+func TestAMailedCodeEndsAfterTenMinutes(t *testing.T) {
+	t.Parallel()
+	on(t, func(t *testing.T, w *testkit.World) {
+		link, _, err := w.SignUp.SetupLink(ctx())
+		want(t, "link", err, nil)
+		p, err := begin(w, link, 1, alice) // a set-up lasts an hour, its code does not
+		want(t, "begin", err, nil)
+		w.Clock.Advance(ceremony.CodeLifetime)
+		_, err = w.SignUp.Confirm(ctx(), testkit.From(1), p.Token, w.MailedCode(alice))
+		want(t, "at ten minutes", err, ceremony.ErrCodeExpired)
+		want(t, "another", w.SignUp.Resend(ctx(), testkit.From(1), p.Token), nil)
+		w.Clock.Advance(ceremony.CodeLifetime - time.Microsecond)
+		_, err = w.SignUp.Confirm(ctx(), testkit.From(1), p.Token, w.MailedCode(alice))
+		want(t, "just before", err, nil)
+	})
+}
+
 type testRandom struct{}
 
 func (testRandom) Read(p []byte) (int, error) {

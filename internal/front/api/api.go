@@ -122,9 +122,10 @@ func fromSchema(status int, _ string, errs ...error) huma.StatusError {
 	return p
 }
 
+func init() { huma.NewError = fromSchema } // the library has one for the whole program
+
 // Mount routes the API.
 func (a *API) Mount(t Routes) {
-	huma.NewError = fromSchema // the library has one for the whole program
 	config := huma.DefaultConfig("Countersign", "1")
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // no links to schemas in answers

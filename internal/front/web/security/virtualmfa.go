@@ -10,6 +10,7 @@ import (
 	"rsc.io/qr"
 
 	"countersign/internal/flow/selfservice"
+	"countersign/internal/front/request"
 	"countersign/internal/front/web/page"
 	"countersign/internal/prove"
 	"countersign/internal/store"
@@ -85,6 +86,9 @@ func (p *Pages) submitBind(w http.ResponseWriter, r *http.Request, s prove.Signe
 		return err
 	}
 	b, berr := p.flow.Binding(r.Context(), s, f.Get("c"))
+	if berr != nil && errors.Is(err, request.ErrFormStale) {
+		return err
+	}
 	if berr != nil {
 		return berr
 	}
