@@ -39,6 +39,7 @@ type Config struct {
 	TLSCert        string        `help:"Certificate chain (PEM), to serve TLS without a proxy." type:"path" name:"tls-cert"`
 	TLSKey         string        `help:"Its private key (PEM)." type:"path" name:"tls-key"`
 	FleetAlarm     int           `help:"Wrong codes over all identities in an hour from which everybody pays two codes." default:"1000"`
+	SendCeiling    int           `help:"Codes that are sent in a day at most, to everybody together." default:"10000"`
 	LogFormat      string        `help:"text or json." enum:"text,json" default:"text"`
 	Dev            bool          `help:"Development mode: messages go to a page and the terminal, the clock can be moved. For this machine only."`
 
@@ -118,6 +119,9 @@ func (c *Config) Check() error {
 	}
 	if strings.TrimSpace(c.ServiceName) == "" || len(c.ServiceName) > 60 || strings.ContainsAny(c.ServiceName, "\r\n") {
 		say("service_name", "must be 1 to 60 bytes on one line")
+	}
+	if c.SendCeiling < 1 {
+		say("send_ceiling", "must be at least 1")
 	}
 	if c.FleetAlarm < 1 {
 		say("fleet_alarm", "must be at least 1")

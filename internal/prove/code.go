@@ -292,7 +292,7 @@ func (p *Prover) SendAs(tx *store.Tx, v Visitor, i account.Identity, c ceremony.
 		scope string
 		n     int
 		in    time.Duration
-	}{{destination, ceremony.SendsPerHour, ceremony.SendWindow}, {"sends:" + payer, ceremony.SendsPerDay, ceremony.AccountSendLimit}} {
+	}{{destination, ceremony.SendsPerHour, ceremony.SendWindow}, {"sends:" + payer, ceremony.SendsPerDay, ceremony.AccountSendLimit}, {"sends:all", p.SendCeiling, ceremony.AccountSendLimit}} {
 		ok, wait, err := tx.Count(limit.scope, limit.n, limit.in)
 		if err != nil {
 			return nil, err

@@ -52,6 +52,9 @@ type Prover struct {
 	// FleetAlarm is how many unknown-lane failures over all identities in an
 	// hour raise the price for everybody.
 	FleetAlarm int
+
+	// SendCeiling is how many codes are sent in a day, to everybody together.
+	SendCeiling int
 }
 
 // Faults about trying too often.

@@ -132,9 +132,15 @@ func (tx *Tx) RaiseEpoch(id account.IdentityID, keep string) (int64, error) {
 	return epoch, nil
 }
 
+// VoidSetupLinks makes every set-up link there is useless.
+func (tx *Tx) VoidSetupLinks() error {
+	_, err := tx.exec("UPDATE setup_link SET used_at = $1 WHERE used_at = 0", micros(tx.Now))
+	return err
+}
+
 // AddSetupLink keeps the hash of a set-up link and voids the ones before it.
 func (tx *Tx) AddSetupLink(hash []byte, expires time.Time) error {
-	if _, err := tx.exec("UPDATE setup_link SET used_at = $1 WHERE used_at = 0", micros(tx.Now)); err != nil {
+	if err := tx.VoidSetupLinks(); err != nil {
 		return err
 	}
 	_, err := tx.exec("INSERT INTO setup_link (token_hash, created_at, expires_at, used_at) VALUES ($1, $2, $3, 0)", hash, micros(tx.Now), micros(expires))

@@ -53,7 +53,7 @@ func New(t testing.TB, e storetest.Engine) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Prover = &prove.Prover{DB: w.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1000, Service: message.Service{Name: "Countersign", URL: "https://id.example.com"}}
+	w.Prover = &prove.Prover{DB: w.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1000, SendCeiling: 10_000, Service: message.Service{Name: "Countersign", URL: "https://id.example.com"}}
 	w.SignIn = &signin.Flow{Prover: w.Prover, Lifetimes: session.Default}
 	w.SignUp = &signup.Flow{Prover: w.Prover, Open: true}
 	w.Verify = &verify.Flow{Prover: w.Prover}

@@ -222,6 +222,9 @@ func (f *Flow) add(tx *store.Tx, owner account.Identity) (account.Account, error
 	if err := tx.AddAccount(a); err != nil {
 		return a, err
 	}
+	if err := tx.VoidSetupLinks(); err != nil { // they are for the first account
+		return a, err
+	}
 	identity, err := f.DB.NewID()
 	if err != nil {
 		return a, err

@@ -105,6 +105,34 @@ func TestASetupLinkEndsAfterADay(t *testing.T) {
 	want(t, "a made-up one", w.SignUp.Link(ctx(), made), signup.ErrNoLink)
 }
 
+func TestASetupLinkIsForTheFirstAccountAlone(t *testing.T) {
+	t.Parallel()
+	on(t, func(t *testing.T, w *testkit.World) {
+		link, _, err := w.SignUp.SetupLink(ctx())
+		want(t, "link", err, nil)
+		w.Owner(alice)
+		want(t, "once an account exists", w.SignUp.Link(ctx(), link), signup.ErrLinkUsed)
+		if _, ok, err := w.SignUp.SetupLink(ctx()); ok || err != nil {
+			t.Errorf("another link was made: %v", err)
+		}
+	})
+}
+
+func TestSendingHasACeilingForAll(t *testing.T) {
+	t.Parallel()
+	w := testkit.New(t, storetest.SQLite)
+	w.Prover.SendCeiling = 3
+	for n := range 3 {
+		_, err := begin(w, secret.Token{}, n+1, fmt.Sprintf("person%d@example.com", n))
+		want(t, "below the ceiling", err, nil)
+	}
+	_, err := begin(w, secret.Token{}, 9, "one-more@example.com")
+	want(t, "above it", err, ceremony.ErrSendTooMany)
+	w.Clock.Advance(24 * time.Hour)
+	_, err = begin(w, secret.Token{}, 9, "one-more@example.com")
+	want(t, "a day later", err, nil)
+}
+
 func TestAMailedCodeEndsAfterTenMinutes(t *testing.T) {
 	t.Parallel()
 	on(t, func(t *testing.T, w *testkit.World) {
