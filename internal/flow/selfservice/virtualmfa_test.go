@@ -201,7 +201,7 @@ func TestUnbindingTakesAProofOfItsOwn(t *testing.T) {
 		if _, err := w.SignIn.Signed(ctx(), otherToken); !errors.Is(err, session.ErrSignedOut) {
 			t.Errorf("another session lives on: %v", err)
 		}
-		s = who(t, w, token)
+		who(t, w, token) // this one goes on
 		if p := w.Password(w.Visitor, alice); p.Session == nil {
 			t.Error("a second step is still asked")
 		}

@@ -122,10 +122,10 @@ func TestAnEndedSessionIsOverAtOnce(t *testing.T) {
 			_, err := w.SignIn.Who(ctx(), token)
 			want(t, what, err, session.ErrSignedOut)
 		}
-		mine, token := signIn(1)
+		mine, _ := signIn(1)
 		other, otherToken := signIn(2)
 		want(t, "end it unverified", w.Self.EndSession(ctx(), w.Visitor, mine, other.Session.ID), prove.ErrVerifyFirst)
-		mine, token = verify(t, w, mine, selfservice.EndSessions)
+		mine, token := verify(t, w, mine, selfservice.EndSessions)
 		want(t, "end it", w.Self.EndSession(ctx(), w.Visitor, mine, other.Session.ID), nil)
 		over("the one ended", otherToken)
 		want(t, "end it again", w.Self.EndSession(ctx(), w.Visitor, mine, other.Session.ID), session.ErrNotFound)

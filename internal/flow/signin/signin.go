@@ -35,26 +35,15 @@ var ErrRefused = fault.New(fault.Forbidden, "signin.refused")
 // MaxDevices is how many identities a browser is known for.
 const MaxDevices = 5
 
-// An Offer is a method that takes the step, as the visitor may know it.
-type Offer struct {
-	Method      factor.Method
-	Destination string // masked
-	Device      string // its name
-	Sent        bool   // a code is on its way
-}
-
 // A Progress says where a sign-in stands.
 type Progress struct {
+	prove.Asked
 	Step      policy.Step
 	Ceremony  string       // its id, which is no secret
 	Token     secret.Token // set when the ceremony is new
 	Name      string       // who signs in
-	Offers    []Offer      // best first
-	Codes     int          // how many consecutive codes a try of virtual MFA takes
-	Digits    int          // length of a delivered code
 	ExpiresAt time.Time
 	ReturnTo  string
-	Resend    time.Duration // until another code may be sent
 
 	Session *New // when complete
 }
@@ -99,7 +88,7 @@ func (f *Flow) advance(tx *store.Tx, v prove.Visitor, i account.Identity, c cere
 		if err := tx.SaveProofs(c.ID, c.Proofs, ceremony.ErrGone); err != nil {
 			return p, err
 		}
-		p.Offers, p.Codes, p.Digits, err = f.offers(tx, v, i, c, decision)
+		p.Asked, err = f.Ask(tx, v, i, c.ID, decision.Methods)
 		return p, err
 	}
 	if c.ID, err = f.DB.NewID(); err != nil {
@@ -113,7 +102,7 @@ func (f *Flow) advance(tx *store.Tx, v prove.Visitor, i account.Identity, c cere
 	if err := tx.AddCeremony(c); err != nil {
 		return p, err
 	}
-	if p.Offers, p.Codes, p.Digits, err = f.offers(tx, v, i, c, decision); err != nil {
+	if p.Asked, err = f.Ask(tx, v, i, c.ID, decision.Methods); err != nil {
 		return p, err
 	}
 	return p, tx.Record(audit.Event{Account: i.Account, Name: audit.PasswordAccepted, Identity: i.ID, Target: c.ID})
@@ -207,32 +196,6 @@ func (f *Flow) remember(tx *store.Tx, v prove.Visitor, i account.Identity) ([]se
 	return devices, tx.AddKnownDevice(session.KnownDevice{ID: id, Account: i.Account, Identity: i.ID}, token.Hash())
 }
 
-func (f *Flow) offers(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony, d policy.Decision) (offers []Offer, codes, digits int, err error) {
-	codes, err = f.PriceIn(tx, v, i)
-	if err != nil {
-		return nil, 0, 0, err
-	}
-	for _, m := range d.Methods {
-		o := Offer{Method: m}
-		switch m {
-		case factor.Email:
-			sent, err := tx.SentCodes(c.ID)
-			if err != nil {
-				return nil, 0, 0, err
-			}
-			o.Destination, o.Sent = account.MaskEmail(i.Email), len(sent) > 0
-		case factor.VirtualMFA:
-			device, err := tx.Peek().VirtualMFA(i.Account, i.ID)
-			if err != nil {
-				return nil, 0, 0, err
-			}
-			o.Device = device.Name
-		}
-		offers = append(offers, o)
-	}
-	return offers, codes, throttle.DigitsAt(codes), nil
-}
-
 // ceremony finds the sign-in of a token, with its identity.
 func (f *Flow) ceremony(r *store.Reader, now time.Time, token secret.Token) (c ceremony.Ceremony, i account.Identity, err error) {
 	c, err = r.CeremonyByToken(ceremony.SignIn, token.Hash())
@@ -270,10 +233,7 @@ func (f *Flow) State(ctx context.Context, v prove.Visitor, token secret.Token) (
 		}
 		d := policy.SignIn(facts)
 		p = Progress{Step: d.Step, Ceremony: c.ID, Name: i.Name(), ReturnTo: c.ReturnTo, ExpiresAt: c.ExpiresAt}
-		if p.Offers, p.Codes, p.Digits, err = f.offers(tx, v, i, c, d); err != nil {
-			return err
-		}
-		_, p.Resend, err = tx.Counted("resend:"+c.ID, tx.Now)
+		p.Asked, err = f.Ask(tx, v, i, c.ID, d.Methods)
 		return err
 	})
 	return p, err

@@ -25,23 +25,12 @@ type Flow struct {
 	*prove.Prover
 }
 
-// An Offer is a method that verifies.
-type Offer struct {
-	Method      factor.Method
-	Destination string // masked
-	Device      string
-	Sent        bool
-}
-
 // A Question is one verification under way.
 type Question struct {
+	prove.Asked
 	ID       string
 	Action   policy.Action
-	Offers   []Offer // best first
-	Codes    int
-	Digits   int
 	ReturnTo string
-	Resend   time.Duration
 }
 
 // Needed reports whether the action takes a verification first.
@@ -105,29 +94,7 @@ func (f *Flow) State(ctx context.Context, v prove.Visitor, s prove.Signed, id st
 		if d.Step == policy.Complete { // verified in another tab: nothing is asked
 			return nil
 		}
-		if q.Codes, err = f.PriceIn(tx, v, i); err != nil {
-			return err
-		}
-		q.Digits = throttle.DigitsAt(q.Codes)
-		sent, err := tx.SentCodes(c.ID)
-		if err != nil {
-			return err
-		}
-		for _, m := range d.Methods {
-			o := Offer{Method: m}
-			switch m {
-			case factor.Email:
-				o.Destination, o.Sent = account.MaskEmail(i.Email), len(sent) > 0
-			case factor.VirtualMFA:
-				device, err := tx.Peek().VirtualMFA(i.Account, i.ID)
-				if err != nil {
-					return err
-				}
-				o.Device = device.Name
-			}
-			q.Offers = append(q.Offers, o)
-		}
-		_, q.Resend, err = tx.Counted("resend:"+c.ID, tx.Now)
+		q.Asked, err = f.Ask(tx, v, i, c.ID, d.Methods)
 		return err
 	})
 	return q, err

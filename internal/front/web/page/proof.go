@@ -11,17 +11,9 @@ import (
 	"countersign/internal/prove"
 )
 
-// An Offer is a method that proves what the page asks.
-type Offer struct {
-	Method      factor.Method
-	Destination string
-	Device      string
-	Sent        bool
-}
-
-// Strength is the message key of how strong the method is.
-func (o Offer) Strength() string {
-	if o.Method.Strength() >= factor.VirtualMFA.Strength() {
+// Strength is the message key of how strong a method is.
+func (b Base) Strength(m factor.Method) string {
+	if m.Strength() >= factor.VirtualMFA.Strength() {
 		return "strength.good"
 	}
 	return "strength.basic"
@@ -50,7 +42,7 @@ type Methods struct {
 	Who, NotYou string
 	Action      string
 	Ceremony    string
-	Choices     []Offer
+	Choices     []prove.Offer
 	Cancel      string
 }
 
@@ -66,8 +58,8 @@ func NewProofs(k *Kit) Proofs {
 }
 
 // Ask shows the page for the method chosen, else for the best one offered.
-// Codes of p is the price of a try.
-func (p Proofs) Ask(w http.ResponseWriter, r *http.Request, status int, page Proof, offers []Offer, chosen string, resend time.Duration) error {
+func (p Proofs) Ask(w http.ResponseWriter, r *http.Request, status int, page Proof, asked prove.Asked, chosen string) error {
+	offers := asked.Offers
 	if len(offers) == 0 {
 		return fault.New(fault.Forbidden, "signin.refused")
 	}
@@ -77,6 +69,7 @@ func (p Proofs) Ask(w http.ResponseWriter, r *http.Request, status int, page Pro
 			offer = o
 		}
 	}
+	page.Codes, page.Digits = asked.Codes, asked.Digits
 	page.Method, page.Destination, page.Device = offer.Method, offer.Destination, offer.Device
 	page.More = len(offers) > 1
 	page.MethodsPath = strings.TrimSuffix(page.Action, "/verify") + "/methods"
@@ -84,7 +77,7 @@ func (p Proofs) Ask(w http.ResponseWriter, r *http.Request, status int, page Pro
 		page.MethodsPath = "/verify/methods"
 	}
 	page.Send = offer.Method == factor.Email && !offer.Sent
-	page.Resend = int((resend + time.Second - 1) / time.Second)
+	page.Resend = int((asked.Resend + time.Second - 1) / time.Second)
 	if page.Problem != nil {
 		switch page.Problem.Code {
 		case factor.ErrCodeStale.Code:

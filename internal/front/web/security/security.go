@@ -116,17 +116,9 @@ func (p *Pages) act(w http.ResponseWriter, r *http.Request, s prove.Signed, a po
 	return err
 }
 
-func offersOf(list []verify.Offer) []page.Offer {
-	offers := make([]page.Offer, len(list))
-	for i, o := range list {
-		offers[i] = page.Offer(o)
-	}
-	return offers
-}
-
 func (p *Pages) askPage(b page.Base, s prove.Signed, q verify.Question) page.Proof {
 	b.Nav = "verify"
-	ask := page.Proof{Base: b, Title: "verify.title", Who: s.Identity.Name(), Reason: "purpose." + q.Action.Name, Action: "/verify", Ceremony: q.ID, Codes: q.Codes, Digits: q.Digits, Cancel: "/security"}
+	ask := page.Proof{Base: b, Title: "verify.title", Who: s.Identity.Name(), Reason: "purpose." + q.Action.Name, Action: "/verify", Ceremony: q.ID, Cancel: "/security"}
 	if q.Action.Target != "" && len(q.Offers) > 0 {
 		ask.Object = q.Offers[0].Device
 	}
@@ -148,7 +140,7 @@ func (p *Pages) showVerify(w http.ResponseWriter, r *http.Request, s prove.Signe
 	}
 	ask := p.askPage(p.kit.SignedBase(w, r, s), s, q)
 	ask.Drifted = query.Get("drifted") != ""
-	return p.proofs.Ask(w, r, http.StatusOK, ask, offersOf(q.Offers), query.Get("method"), q.Resend)
+	return p.proofs.Ask(w, r, http.StatusOK, ask, q.Asked, query.Get("method"))
 }
 
 func (p *Pages) askAgain(w http.ResponseWriter, r *http.Request, s prove.Signed, id, method string, two bool, refusal error) error {
@@ -165,7 +157,7 @@ func (p *Pages) askAgain(w http.ResponseWriter, r *http.Request, s prove.Signed,
 	request.RetryAfter(w, fault.From(refusal))
 	ask := p.askPage(b, s, q)
 	ask.Drifted = two
-	return p.proofs.Ask(w, r, status, ask, offersOf(q.Offers), method, q.Resend)
+	return p.proofs.Ask(w, r, status, ask, q.Asked, method)
 }
 
 func (p *Pages) submitVerify(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -204,7 +196,7 @@ func (p *Pages) showMethods(w http.ResponseWriter, r *http.Request, s prove.Sign
 	if err != nil {
 		return err
 	}
-	return p.proofs.Choose(w, r, page.Methods{Base: p.kit.SignedBase(w, r, s), Who: s.Identity.Name(), Action: "/verify", Ceremony: q.ID, Choices: offersOf(q.Offers), Cancel: "/security"})
+	return p.proofs.Choose(w, r, page.Methods{Base: p.kit.SignedBase(w, r, s), Who: s.Identity.Name(), Action: "/verify", Ceremony: q.ID, Choices: q.Offers, Cancel: "/security"})
 }
 
 // keep is called by a page that is about to be left idle.

@@ -63,10 +63,10 @@ func (p *Pages) Mount(t *request.Router) {
 	t.Handle("GET /{$}", k.Handle(p.home))
 	t.Handle("GET /signin", k.Handle(p.showSignIn))
 	t.Handle("POST /signin", k.Handle(p.submitSignIn))
-	t.Handle("GET /signin/verify", k.Handle(p.showVerify))
+	t.Handle("GET /signin/verify", k.Handle(p.underWay(p.showVerify)))
 	t.Handle("POST /signin/verify", k.Handle(p.submitVerify))
 	t.Handle("POST /signin/verify/send", k.Handle(p.send))
-	t.Handle("GET /signin/methods", k.Handle(p.showMethods))
+	t.Handle("GET /signin/methods", k.Handle(p.underWay(p.showMethods)))
 	t.Handle("POST /signout", k.Handle(p.signOut))
 	t.Handle("GET /signedout", k.Handle(p.showSignedOut))
 	t.Handle("GET /setup/{token}", k.Handle(p.showSetup))
@@ -163,38 +163,37 @@ func (p *Pages) startAgain(w http.ResponseWriter, r *http.Request, id string, er
 	return p.signIn.Render(w, r, request.Status(err), data)
 }
 
-func offersOf(list []flow.Offer) []page.Offer {
-	offers := make([]page.Offer, len(list))
-	for i, o := range list {
-		offers[i] = page.Offer(o)
-	}
-	return offers
-}
-
 func (p *Pages) askPage(b page.Base, progress flow.Progress) page.Proof {
 	title := "second.title"
 	if progress.Step == policy.ConfirmEmail {
 		title = "confirm.title"
 	}
-	return page.Proof{Base: b, Title: title, Who: progress.Name, NotYou: "/signin", Action: "/signin/verify", Ceremony: progress.Ceremony, Codes: progress.Codes, Digits: progress.Digits}
+	return page.Proof{Base: b, Title: title, Who: progress.Name, NotYou: "/signin", Action: "/signin/verify", Ceremony: progress.Ceremony}
 }
 
-func (p *Pages) showVerify(w http.ResponseWriter, r *http.Request) error {
-	q, err := request.ReadQuery(r)
-	if err != nil {
-		return err
+// underWay shows a page of the sign-in that the query names.
+func (p *Pages) underWay(show func(w http.ResponseWriter, r *http.Request, q request.Form, progress flow.Progress) error) page.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		q, err := request.ReadQuery(r)
+		if err != nil {
+			return err
+		}
+		id, token, err := p.ceremony(r, q.Get("c"))
+		if err != nil {
+			return p.startAgain(w, r, id, err)
+		}
+		progress, err := p.flow.State(r.Context(), p.kit.Visitor(r), token)
+		if err != nil {
+			return p.startAgain(w, r, id, err)
+		}
+		return show(w, r, q, progress)
 	}
-	id, token, err := p.ceremony(r, q.Get("c"))
-	if err != nil {
-		return p.startAgain(w, r, id, err)
-	}
-	progress, err := p.flow.State(r.Context(), p.kit.Visitor(r), token)
-	if err != nil {
-		return p.startAgain(w, r, id, err)
-	}
+}
+
+func (p *Pages) showVerify(w http.ResponseWriter, r *http.Request, q request.Form, progress flow.Progress) error {
 	ask := p.askPage(p.kit.Base(w, r), progress)
 	ask.Drifted = q.Get("drifted") != ""
-	return p.proofs.Ask(w, r, http.StatusOK, ask, offersOf(progress.Offers), q.Get("method"), progress.Resend)
+	return p.proofs.Ask(w, r, http.StatusOK, ask, progress.Asked, q.Get("method"))
 }
 
 func (p *Pages) submitVerify(w http.ResponseWriter, r *http.Request) error {
@@ -239,7 +238,7 @@ func (p *Pages) askAgain(w http.ResponseWriter, r *http.Request, id string, toke
 	request.RetryAfter(w, fault.From(refusal))
 	ask := p.askPage(b, progress)
 	ask.Drifted = two
-	return p.proofs.Ask(w, r, status, ask, offersOf(progress.Offers), method, progress.Resend)
+	return p.proofs.Ask(w, r, status, ask, progress.Asked, method)
 }
 
 func (p *Pages) send(w http.ResponseWriter, r *http.Request) error {
@@ -259,20 +258,8 @@ func (p *Pages) send(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (p *Pages) showMethods(w http.ResponseWriter, r *http.Request) error {
-	q, err := request.ReadQuery(r)
-	if err != nil {
-		return err
-	}
-	id, token, err := p.ceremony(r, q.Get("c"))
-	if err != nil {
-		return p.startAgain(w, r, id, err)
-	}
-	progress, err := p.flow.State(r.Context(), p.kit.Visitor(r), token)
-	if err != nil {
-		return p.startAgain(w, r, id, err)
-	}
-	return p.proofs.Choose(w, r, page.Methods{Base: p.kit.Base(w, r), Who: progress.Name, NotYou: "/signin", Action: "/signin/verify", Ceremony: id, Choices: offersOf(progress.Offers)})
+func (p *Pages) showMethods(w http.ResponseWriter, r *http.Request, _ request.Form, progress flow.Progress) error {
+	return p.proofs.Choose(w, r, page.Methods{Base: p.kit.Base(w, r), Who: progress.Name, NotYou: "/signin", Action: "/signin/verify", Ceremony: progress.Ceremony, Choices: progress.Offers})
 }
 
 func (p *Pages) signOut(w http.ResponseWriter, r *http.Request) error {
