@@ -70,7 +70,7 @@ func (c accountCreateCmd) Run(w *world) error {
 		return err
 	}
 	defer func() { _ = s.Close() }()
-	a, err := s.SignUp.Create(w.ctx, c.Email, strings.TrimRight(line, "\r\n"), c.Verified)
+	a, err := s.SignUp.Create(w.ctx, c.Email, strings.TrimPrefix(strings.TrimRight(line, "\r\n"), "\ufeff"), c.Verified)
 	if err != nil {
 		return err
 	}

@@ -109,7 +109,14 @@ func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, cer
 			return nil
 		})
 		return func(tx *store.Tx) error {
-			return checkVirtualMFA(tx, i, codes, answer.Resynchronise || (a.price == 1 && len(codes) == 2))
+			if answer.Resynchronise {
+				return checkVirtualMFA(tx, i, codes, true)
+			}
+			err := checkVirtualMFA(tx, i, codes, a.price == 1 && len(codes) == 2)
+			if len(codes) > 1 && fault.From(err).Kind == fault.Unproven {
+				return factor.ErrCodesWrong // which of them would be told to whoever guesses
+			}
+			return err
 		}, a, err
 
 	case factor.Email:
@@ -276,13 +283,20 @@ func (p *Prover) Send(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Ce
 // SendAs is Send with a message of the caller's: one that does not carry the
 // code leaves a ceremony that looks like any other and that nobody can finish.
 func (p *Prover) SendAs(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Ceremony, to string, add func(code string, expires time.Time) error) (refusal, err error) {
-	destination := "sends:" + fmt.Sprintf("%x", sha256.Sum256([]byte(account.EmailKey(to))))
+	if p.NoMail {
+		return nil, ErrNoMail
+	}
+	whose := "sends:"
+	if i.ID == "" { // whoever signs up with an address must not use up its owner's
+		whose = "sends:new:"
+	}
+	destination := whose + fmt.Sprintf("%x", sha256.Sum256([]byte(account.EmailKey(to))))
 	soon, wait, err := tx.Count("resend:"+c.ID, 1, ceremony.ResendAfter)
 	if err != nil {
 		return nil, err
 	}
 	if !soon {
-		return ceremony.ErrSendSoon.With("Seconds", int((wait+time.Second-1)/time.Second)), nil
+		return ceremony.ErrSendSoon.After(wait).With("Seconds", int((wait+time.Second-1)/time.Second)), nil
 	}
 	payer := string(i.Account)
 	if payer == "" { // of no account yet: the network's

@@ -53,12 +53,16 @@ type Prover struct {
 	// hour raise the price for everybody.
 	FleetAlarm int
 
+	// NoMail says that no mail server is configured: codes cannot be sent.
+	NoMail bool
+
 	// SendCeiling is how many codes are sent in a day, to everybody together.
 	SendCeiling int
 }
 
 // Faults about trying too often.
 var (
+	ErrNoMail           = fault.New(fault.Unavailable, "mail.unavailable").After(time.Hour)
 	ErrTooManyCodes     = fault.New(fault.Throttled, "code.too_many")
 	ErrTooManyPasswords = fault.New(fault.Throttled, "password.too_many")
 	ErrCredentials      = fault.New(fault.Unproven, "signin.wrong").On("username")

@@ -64,6 +64,9 @@ func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
 		return func() { <-h.slots; <-h.queue }, nil
 	case <-ctx.Done():
 		<-h.queue
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, ErrBusy
+		}
 		return nil, ctx.Err()
 	}
 }

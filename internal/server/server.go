@@ -73,7 +73,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (*Server, erro
 	if err != nil {
 		return nil, errors.Join(err, s.DB.Close())
 	}
-	prover := &prove.Prover{DB: s.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: c.FleetAlarm, SendCeiling: c.SendCeiling,
+	prover := &prove.Prover{DB: s.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: c.FleetAlarm, SendCeiling: c.SendCeiling, NoMail: !c.Dev && c.SMTP.Address == "",
 		Service: message.Service{Name: c.ServiceName, URL: c.PublicURL, Contact: c.Contact}}
 	s.SignUp = &signup.Flow{Prover: prover, Open: c.SignUp == "open"}
 	s.SignIn = &signin.Flow{Prover: prover, Lifetimes: c.Lifetimes()}

@@ -26,7 +26,7 @@ func (tx *Tx) Record(e audit.Event) error {
 	e.Actor, e.At, e.KeyID = tx.Actor, tx.Now.UTC().Truncate(time.Microsecond), tx.db.config.Keys.Newest()
 	e.Actor.UserAgent = clip(e.Actor.UserAgent, 400)
 	var previous []byte
-	err := tx.row(`INSERT INTO audit_head AS h (account_id, seq, hash) VALUES ($1, 1, $2)
+	err := tx.row(`INSERT INTO audit_head AS h (account_id, seq, hash, key_id, mac) VALUES ($1, 1, $2, 0, $2)
 		ON CONFLICT (account_id) DO UPDATE SET seq = h.seq + 1 RETURNING seq, hash`, []any{e.Account, []byte{}}, &e.Seq, &previous)
 	if err != nil {
 		return err
@@ -44,7 +44,11 @@ func (tx *Tx) Record(e audit.Event) error {
 		return err
 	}
 	tx.events++
-	return tx.one(errLost, "UPDATE audit_head SET hash = $3 WHERE account_id = $1 AND seq = $2", e.Account, e.Seq, hash)
+	mac, err := tx.chainMAC(e.KeyID, audit.HeadMessage(e.Account, e.Seq, hash))
+	if err != nil {
+		return err
+	}
+	return tx.one(errLost, "UPDATE audit_head SET hash = $3, key_id = $4, mac = $5 WHERE account_id = $1 AND seq = $2", e.Account, e.Seq, hash, e.KeyID, mac)
 }
 
 func clip(s string, n int) string {
@@ -88,15 +92,15 @@ type Head struct {
 }
 
 // VerifyChains walks every chain and calls each with where it ends and
-// whether it holds.
+// whether it holds. Every account has one. Events may be recorded meanwhile.
 func (r *Reader) VerifyChains(each func(Head, error) error) error {
-	var heads []Head
-	err := r.each(`SELECT account_id, seq, hash FROM audit_head
-		UNION SELECT e.account_id, 0, e.hash FROM audit_event e WHERE e.account_id NOT IN (SELECT account_id FROM audit_head)
-			AND e.seq = (SELECT min(seq) FROM audit_event WHERE account_id = e.account_id) ORDER BY 1`, nil,
+	var heads []storedHead
+	err := r.each(`SELECT account_id, seq, hash, key_id, mac FROM audit_head
+		UNION ALL SELECT a.account_id, 0, NULL, 0, NULL FROM (SELECT id AS account_id FROM account UNION SELECT DISTINCT account_id FROM audit_event) a
+			WHERE a.account_id NOT IN (SELECT account_id FROM audit_head) ORDER BY 1`, nil,
 		func(scan func(...any) error) error {
-			var h Head
-			err := scan(&h.Account, &h.Seq, &h.Hash)
+			var h storedHead
+			err := scan(&h.Account, &h.Seq, &h.Hash, &h.keyID, &h.mac)
 			heads = append(heads, h)
 			return err
 		})
@@ -108,22 +112,33 @@ func (r *Reader) VerifyChains(each func(Head, error) error) error {
 		if err != nil && !audit.IsBroken(err) {
 			return err
 		}
-		if err := each(h, err); err != nil {
+		if err := each(h.Head, err); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *Reader) verifyChain(h Head) error {
+// A storedHead is a head and what keeps it from being moved.
+type storedHead struct {
+	Head
+	keyID uint32
+	mac   []byte
+}
+
+func (r *Reader) verifyChain(h storedHead) error {
 	chain := audit.Chain{Account: h.Account, Hash: []byte{}}
-	err := r.each("SELECT seq, content, hash FROM audit_event WHERE account_id = $1 ORDER BY seq", []any{h.Account}, func(scan func(...any) error) error {
-		var seq int64
-		var content, hash []byte
-		if err := scan(&seq, &content, &hash); err != nil {
+	var atHead []byte
+	err := r.each("SELECT seq, identity_id, name, at, content, hash FROM audit_event WHERE account_id = $1 ORDER BY seq", []any{h.Account}, func(scan func(...any) error) error {
+		var s audit.Stored
+		if err := scan(&s.Seq, &s.Identity, &s.Name, &s.At, &s.Content, &s.Hash); err != nil {
 			return err
 		}
-		return chain.Next(r.chainMAC, seq, content, hash)
+		err := chain.Next(r.chainMAC, s)
+		if chain.Seq == h.Seq {
+			atHead = chain.Hash
+		}
+		return err
 	})
 	var broken *audit.ErrBroken
 	if errors.As(err, &broken) {
@@ -132,7 +147,18 @@ func (r *Reader) verifyChain(h Head) error {
 	if err != nil {
 		return err
 	}
-	return chain.End(h.Seq, h.Hash)
+	why := ""
+	switch mac, err := r.chainMAC(h.keyID, audit.HeadMessage(h.Account, h.Seq, h.Hash)); {
+	case h.Seq == 0:
+		why = "there is no head, so that events may be missing"
+	case chain.Seq < h.Seq:
+		why = fmt.Sprintf("the head says that %d are recorded", h.Seq)
+	case err != nil || !bytes.Equal(mac, h.mac) || !bytes.Equal(atHead, h.Hash):
+		why = "the head was changed"
+	default:
+		return nil
+	}
+	return &audit.ErrBroken{Account: h.Account, Seq: chain.Seq + 1, Why: why}
 }
 
 // Contains reports whether a chain still holds the event that a head of

@@ -69,6 +69,11 @@ func TestWhatIsChangedInTheDatabaseBreaksTheChain(t *testing.T) {
 		{"delete the head", 6, []string{"DELETE FROM audit_head WHERE account_id = '$a'"}},
 		{"delete the head and the first", 1, []string{"DELETE FROM audit_head WHERE account_id = '$a'", "DELETE FROM audit_event WHERE account_id = '$a' AND seq = 1"}},
 		{"move the head back", 5, []string{"DELETE FROM audit_event WHERE account_id = '$a' AND seq = 5", "UPDATE audit_head SET seq = 4 WHERE account_id = '$a'"}},
+		{"hide an event from its owner", 2, []string{"UPDATE audit_event SET identity_id = 'nobody' WHERE account_id = '$a' AND seq = 2"}},
+		{"call an event something else", 3, []string{"UPDATE audit_event SET name = 'AccountReg' WHERE account_id = '$a' AND seq = 3"}},
+		{"date an event back", 4, []string{"UPDATE audit_event SET at = at - 1 WHERE account_id = '$a' AND seq = 4"}},
+		{"cut off the end and mend the head", 5, []string{"DELETE FROM audit_event WHERE account_id = '$a' AND seq = 5",
+			"UPDATE audit_head SET seq = 4, hash = (SELECT hash FROM audit_event WHERE account_id = '$a' AND seq = 4) WHERE account_id = '$a'"}},
 		{"take another chain's event", 2, []string{"UPDATE audit_event SET content = (SELECT content FROM audit_event WHERE account_id = '2' AND seq = 2), hash = (SELECT hash FROM audit_event WHERE account_id = '2' AND seq = 2) WHERE account_id = '$a' AND seq = 2"}},
 	}
 	five := []audit.Name{audit.AccountReg, audit.ConsoleSignin, audit.MFABind, audit.PasswordModify, audit.ConsoleSignout}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"runtime"
 	"sync"
 
@@ -40,6 +41,9 @@ var sqliteDialect = dialect{
 // process instead of at the file, and several for reading.
 func (db *DB) openSQLite(ctx context.Context) error {
 	db.dialect = sqliteDialect
+	if err := private(db.config.URL); err != nil {
+		return err
+	}
 	open := func(connections int, more url.Values) (*sql.DB, error) {
 		q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}}
 		for k, v := range more {
@@ -72,6 +76,24 @@ func (db *DB) openSQLite(ctx context.Context) error {
 	db.closers = append(db.closers, conn.Close)
 	w := &sqliteWriter{preparing: preparing{prepare: conn.PrepareContext, queryer: conn}, free: make(chan struct{}, 1)}
 	db.begin = w.begin
+	return nil
+}
+
+// private sees to it that the file is nobody else's to read; those that
+// SQLite puts beside it follow it.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = f.Chmod(0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
 	return nil
 }
 

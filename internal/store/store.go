@@ -2,6 +2,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"embed"
@@ -63,6 +64,9 @@ type DB struct {
 	woken chan struct{}
 
 	sessions *sessionCache
+
+	lastMu sync.Mutex
+	lastID [26]byte
 }
 
 // Open opens the database, brings its schema up to date, and checks that the
@@ -331,21 +335,36 @@ func instant(us int64) time.Time {
 func (db *DB) Now() time.Time { return db.config.Now() }
 
 // NewID returns an identifier: 26 letters, the first ten of which grow with
-// time, the rest random. It is no secret.
+// time, the rest random. Those that one process makes in a millisecond grow
+// too. It is no secret.
 func (db *DB) NewID() (string, error) {
 	const alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
 	var random [16]byte
 	if _, err := io.ReadFull(db.config.Random, random[:]); err != nil {
 		return "", fmt.Errorf("draw an id: %w", err)
 	}
-	var id [26]byte
+	var id [26]byte // of five bits each
 	ms := db.config.Now().UnixMilli()
 	for i := 9; i >= 0; i-- {
-		id[i] = alphabet[ms&31]
+		id[i] = byte(ms & 31)
 		ms >>= 5
 	}
 	for i, b := range random {
-		id[10+i] = alphabet[b&31]
+		id[10+i] = b & 31
+	}
+	db.lastMu.Lock()
+	if bytes.Equal(id[:10], db.lastID[:10]) { // the one before, and one
+		id = db.lastID
+		for i := 25; i >= 10; i-- {
+			if id[i] = (id[i] + 1) & 31; id[i] != 0 {
+				break
+			}
+		}
+	}
+	db.lastID = id
+	db.lastMu.Unlock()
+	for i, five := range id {
+		id[i] = alphabet[five]
 	}
 	return string(id[:]), nil
 }

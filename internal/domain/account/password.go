@@ -2,6 +2,7 @@ package account
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/trustelem/zxcvbn"
@@ -24,6 +25,7 @@ var (
 	ErrPasswordLong    = fault.New(fault.Invalid, "password.long").On("new_password").With("Max", PasswordMax)
 	ErrPasswordCommon  = fault.New(fault.Invalid, "password.common").On("new_password")
 	ErrPasswordContext = fault.New(fault.Invalid, "password.context").On("new_password")
+	ErrPasswordForm    = fault.New(fault.Invalid, "password.form").On("new_password")
 	ErrPasswordSame    = fault.New(fault.Invalid, "password.same").On("new_password")
 )
 
@@ -48,6 +50,8 @@ func CheckPassword(password string, mfa bool, context ...string) error {
 		return ErrPasswordShort.With("Min", minimum)
 	case length > PasswordMax:
 		return ErrPasswordLong
+	case !utf8.ValidString(password) || strings.ContainsFunc(password, unicode.IsControl):
+		return ErrPasswordForm
 	}
 	lower := strings.ToLower(password)
 	words := contextWords(context)
@@ -61,10 +65,33 @@ func CheckPassword(password string, mfa bool, context ...string) error {
 	if rest != lower && utf8.RuneCountInString(rest) < 8 { // a name and a few characters
 		return ErrPasswordContext
 	}
-	if zxcvbn.PasswordStrength(cut(lower, 64), words).Guesses < guessableBelow {
+	if guessable(lower, words) {
 		return ErrPasswordCommon
 	}
 	return nil
+}
+
+// guessable says whether password is on the lists, or made from one word of
+// them. The lists are ASCII, and the estimator takes doubled letters of other
+// scripts for repetition: it sees the ASCII part alone.
+func guessable(password string, words []string) bool {
+	distinct := map[rune]bool{}
+	other := 0
+	ascii := strings.Map(func(r rune) rune {
+		distinct[r] = true
+		if r > 0x7f {
+			other++
+			return -1
+		}
+		return r
+	}, password)
+	switch {
+	case len(distinct) < 4:
+		return true
+	case other > 2:
+		return false
+	}
+	return zxcvbn.PasswordStrength(cut(ascii, 64), words).Guesses < guessableBelow
 }
 
 // LongEnoughAlone reports whether password may be the only factor.

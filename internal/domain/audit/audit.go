@@ -133,8 +133,20 @@ type Chain struct {
 	Hash    []byte
 }
 
+// A Stored is an event as it lies in the store: its content, and beside it
+// what the store looks it up by.
+type Stored struct {
+	Seq      int64
+	Identity account.IdentityID
+	Name     Name
+	At       int64 // microseconds since 1970
+	Content  []byte
+	Hash     []byte
+}
+
 // Next checks one stored event against what came before it.
-func (c *Chain) Next(mac MAC, seq int64, content, hash []byte) error {
+func (c *Chain) Next(mac MAC, s Stored) error {
+	seq, content, hash := s.Seq, s.Content, s.Hash
 	broken := func(why string) error { return &ErrBroken{c.Account, c.Seq + 1, why} }
 	if seq != c.Seq+1 {
 		return broken(fmt.Sprintf("the next one stored is %d", seq))
@@ -145,6 +157,9 @@ func (c *Chain) Next(mac MAC, seq int64, content, hash []byte) error {
 	}
 	if e.Seq != seq || e.Account != c.Account {
 		return broken("it belongs elsewhere")
+	}
+	if e.Identity != s.Identity || e.Name != s.Name || e.At.UnixMicro() != s.At {
+		return broken("what it is looked up by does not match its content")
 	}
 	want, err := Link(mac, c.Hash, e.KeyID, content)
 	if err != nil {
@@ -157,12 +172,10 @@ func (c *Chain) Next(mac MAC, seq int64, content, hash []byte) error {
 	return nil
 }
 
-// End checks that the chain ends where the head says.
-func (c *Chain) End(seq int64, hash []byte) error {
-	if c.Seq != seq || !bytes.Equal(c.Hash, hash) {
-		return &ErrBroken{c.Account, c.Seq + 1, fmt.Sprintf("the head says that %d are recorded", seq)}
-	}
-	return nil
+// HeadMessage is what the MAC of a chain's head covers: without the key nobody
+// can say that a chain ends earlier than it does.
+func HeadMessage(a account.ID, seq int64, hash []byte) []byte {
+	return fmt.Appendf(nil, "head:%q:%d:%x", a, seq, hash)
 }
 
 // IsBroken reports whether err is about a broken chain.

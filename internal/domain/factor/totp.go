@@ -116,7 +116,7 @@ func (d VirtualDevice) Verify(codes []string, now time.Time) (step int64, err er
 			matched = newest
 		case near:
 			used = true
-		default:
+		case newest < center: // of the future nothing is said: it would be a guess worth keeping
 			stale = true
 		}
 	}

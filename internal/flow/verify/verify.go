@@ -15,6 +15,7 @@ import (
 	"countersign/internal/domain/policy"
 	"countersign/internal/domain/session"
 	"countersign/internal/domain/throttle"
+	"countersign/internal/fault"
 	"countersign/internal/prove"
 	"countersign/internal/secret"
 	"countersign/internal/store"
@@ -24,6 +25,9 @@ import (
 type Flow struct {
 	*prove.Prover
 }
+
+// ErrNoTries says that the verification must be begun again.
+var ErrNoTries = fault.New(fault.Expired, "verify.no_tries")
 
 // A Question is one verification under way.
 type Question struct {
@@ -85,7 +89,7 @@ func (f *Flow) State(ctx context.Context, v prove.Visitor, s prove.Signed, id st
 	err = f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
 		c, i, d, err := f.open(&tx.Reader, tx.Now, s, id)
 		if err == nil {
-			err = c.Open(tx.Now)
+			err = again(c.Open(tx.Now))
 		}
 		if err != nil {
 			return err
@@ -105,7 +109,7 @@ func (f *Flow) allowed(ctx context.Context, v prove.Visitor, s prove.Signed, id 
 	now := f.DB.Now()
 	var d policy.Decision
 	if c, i, d, err = f.open(f.DB.Read(ctx), now, s, id); err == nil {
-		err = c.Open(now)
+		err = again(c.Open(now))
 	}
 	if err != nil || d.Allows(m) {
 		return c, i, err
@@ -170,5 +174,13 @@ func (f *Flow) Answer(ctx context.Context, v prove.Visitor, s prove.Signed, id s
 		}
 		return tx.Record(audit.Event{Account: i.Account, Name: audit.IdentityVerify, Identity: i.ID, Target: string(c.Action.Scenario), Details: map[string]string{"method": string(proof.Method), "object": c.Action.Target}})
 	})
-	return c.ReturnTo, token, err
+	return c.ReturnTo, token, again(err)
+}
+
+// again says where to begin again: not at the password, as in a sign-in.
+func again(err error) error {
+	if errors.Is(err, ceremony.ErrNoTries) {
+		return ErrNoTries
+	}
+	return err
 }

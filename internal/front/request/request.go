@@ -118,6 +118,9 @@ func Path(r *http.Request) string {
 	return r.URL.Path
 }
 
+// longest is how long a request may wait for a part that does not answer.
+const longest = 15 * time.Second
+
 // A Guard stands before every front.
 type Guard struct {
 	Next    http.Handler
@@ -133,7 +136,9 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var id [9]byte
 	_, _ = rand.Read(id[:]) // never fails
 	info := Info{ID: hex.EncodeToString(id[:]), Address: ClientAddress(r, g.Trusted), Header: r.Header}
-	r = r.WithContext(context.WithValue(r.Context(), infoKey{}, info))
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), infoKey{}, info), longest)
+	defer cancel()
+	r = r.WithContext(ctx)
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")

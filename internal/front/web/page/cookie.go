@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/session"
 	"countersign/internal/front/request"
 	"countersign/internal/prove"
@@ -23,7 +24,6 @@ const (
 	CookieTheme   = "theme"
 	cookieBrowser = "browser" // to what forms are bound
 	cookieFlash   = "done"
-	ceremonies    = "ceremony_"
 )
 
 const deviceLifetime = session.KnownDeviceLifetime
@@ -86,35 +86,39 @@ func (k *Kit) Visitor(r *http.Request) prove.Visitor {
 	return v
 }
 
-// SetCeremony keeps the token of a ceremony under its id, so that a browser
-// may run several; the oldest beyond four are forgotten.
-func (k *Kit) SetCeremony(w http.ResponseWriter, r *http.Request, id string, token secret.Token, age time.Duration) {
-	k.SetCookie(w, ceremonies+id, token.Reveal(), age)
-	for i, old := range k.ceremonyIDs(r) {
+func ceremonyCookie(kind ceremony.Kind, id string) string { return string(kind) + "_" + id }
+
+// SetCeremony keeps the token of a ceremony under its kind and id, so that a
+// browser may run several; the oldest beyond four of a kind are forgotten.
+func (k *Kit) SetCeremony(w http.ResponseWriter, r *http.Request, kind ceremony.Kind, id string, token secret.Token, age time.Duration) {
+	k.SetCookie(w, ceremonyCookie(kind, id), token.Reveal(), age)
+	for i, old := range k.ceremonyIDs(r, kind) {
 		if i >= 3 {
-			k.ClearCookie(w, ceremonies+old)
+			k.ClearCeremony(w, kind, old)
 		}
 	}
 }
 
 // ClearCeremony forgets a ceremony.
-func (k *Kit) ClearCeremony(w http.ResponseWriter, id string) { k.ClearCookie(w, ceremonies+id) }
+func (k *Kit) ClearCeremony(w http.ResponseWriter, kind ceremony.Kind, id string) {
+	k.ClearCookie(w, ceremonyCookie(kind, id))
+}
 
 // Ceremony returns the token of the ceremony named, or of the newest where
 // none is.
-func (k *Kit) Ceremony(r *http.Request, id string) (string, secret.Token) {
+func (k *Kit) Ceremony(r *http.Request, kind ceremony.Kind, id string) (string, secret.Token) {
 	if id == "" {
-		if ids := k.ceremonyIDs(r); len(ids) > 0 {
+		if ids := k.ceremonyIDs(r, kind); len(ids) > 0 {
 			id = ids[0]
 		}
 	}
-	token, _ := secret.ParseToken(k.Cookie(r, ceremonies+id))
+	token, _ := secret.ParseToken(k.Cookie(r, ceremonyCookie(kind, id)))
 	return id, token
 }
 
 // ceremonyIDs are those the browser holds, newest first: ids grow with time.
-func (k *Kit) ceremonyIDs(r *http.Request) (ids []string) {
-	prefix := k.CookieName(ceremonies)
+func (k *Kit) ceremonyIDs(r *http.Request, kind ceremony.Kind) (ids []string) {
+	prefix := k.CookieName(ceremonyCookie(kind, ""))
 	for _, c := range r.Cookies() {
 		if id, ok := strings.CutPrefix(c.Name, prefix); ok {
 			at := 0

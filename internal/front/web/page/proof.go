@@ -80,7 +80,7 @@ func (p Proofs) Ask(w http.ResponseWriter, r *http.Request, status int, page Pro
 	page.Resend = int((asked.Resend + time.Second - 1) / time.Second)
 	if page.Problem != nil {
 		switch page.Problem.Code {
-		case factor.ErrCodeStale.Code:
+		case factor.ErrCodeStale.Code, factor.ErrCodeWrong.Code:
 			page.Stale = true
 		case factor.ErrMoreCodesAsked.Code:
 			page.Problem = nil // the page itself asks

@@ -108,7 +108,7 @@ func (p *Pages) submitSignIn(w http.ResponseWriter, r *http.Request) error {
 		return p.signIn.Render(w, r, status, data)
 	}
 	if progress.Session == nil {
-		p.kit.SetCeremony(w, r, progress.Ceremony, progress.Token, ceremony.Lifetime)
+		p.kit.SetCeremony(w, r, ceremony.SignIn, progress.Ceremony, progress.Token, ceremony.Lifetime)
 	}
 	p.goOn(w, r, progress)
 	return nil
@@ -131,7 +131,7 @@ func (p *Pages) goOn(w http.ResponseWriter, r *http.Request, progress flow.Progr
 		p.kit.SetDevices(w, progress.Session.Devices)
 	}
 	if progress.Ceremony != "" {
-		p.kit.ClearCeremony(w, progress.Ceremony)
+		p.kit.ClearCeremony(w, ceremony.SignIn, progress.Ceremony)
 	}
 	to := progress.ReturnTo
 	if to == "" {
@@ -142,7 +142,7 @@ func (p *Pages) goOn(w http.ResponseWriter, r *http.Request, progress flow.Progr
 
 // ceremony finds the sign-in that a request belongs to.
 func (p *Pages) ceremony(r *http.Request, id string) (string, secret.Token, error) {
-	id, token := p.kit.Ceremony(r, id)
+	id, token := p.kit.Ceremony(r, ceremony.SignIn, id)
 	if token.IsZero() {
 		return id, token, ceremony.ErrGone
 	}
@@ -155,7 +155,7 @@ func (p *Pages) startAgain(w http.ResponseWriter, r *http.Request, id string, er
 		return err
 	}
 	if id != "" {
-		p.kit.ClearCeremony(w, id)
+		p.kit.ClearCeremony(w, ceremony.SignIn, id)
 	}
 	data := signInPage{Base: p.kit.Base(w, r), SignUp: p.signup.Open}
 	data.Path = "/signin"

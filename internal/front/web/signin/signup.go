@@ -83,7 +83,7 @@ func (p *Pages) begin(w http.ResponseWriter, r *http.Request, link secret.Token)
 		request.RetryAfter(w, fault.From(err))
 		return p.signUp.Render(w, r, status, data)
 	}
-	p.kit.SetCeremony(w, r, progress.Ceremony, progress.Token, progress.ExpiresAt.Sub(p.kit.Now()))
+	p.kit.SetCeremony(w, r, ceremony.SignUp, progress.Ceremony, progress.Token, progress.ExpiresAt.Sub(p.kit.Now()))
 	p.kit.SeeOther(w, r, "/signup/verify?c="+url.QueryEscape(progress.Ceremony))
 	return nil
 }
@@ -93,7 +93,7 @@ func (p *Pages) showConfirm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, token := p.kit.Ceremony(r, q.Get("c"))
+	id, token := p.kit.Ceremony(r, ceremony.SignUp, q.Get("c"))
 	return p.renderConfirm(w, r, id, token, http.StatusOK, p.kit.Base(w, r))
 }
 
@@ -113,14 +113,14 @@ func (p *Pages) submitConfirm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, token := p.kit.Ceremony(r, f.Get("c"))
+	id, token := p.kit.Ceremony(r, ceremony.SignUp, f.Get("c"))
 	if token.IsZero() {
 		return ceremony.ErrGone
 	}
 	if _, err := p.signup.Confirm(r.Context(), p.kit.Visitor(r), token, f.Get("code")); err != nil {
 		return p.confirmAgain(w, r, id, token, err)
 	}
-	p.kit.ClearCeremony(w, id)
+	p.kit.ClearCeremony(w, ceremony.SignUp, id)
 	p.kit.Done(w, r, "/signin", "account_created")
 	return nil
 }
@@ -141,7 +141,7 @@ func (p *Pages) resend(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, token := p.kit.Ceremony(r, f.Get("c"))
+	id, token := p.kit.Ceremony(r, ceremony.SignUp, f.Get("c"))
 	if token.IsZero() {
 		return ceremony.ErrGone
 	}

@@ -160,7 +160,9 @@ CREATE INDEX audit_event_identity ON audit_event (account_id, identity_id, seq);
 CREATE TABLE audit_head (
   account_id TEXT PRIMARY KEY,
   seq BIGINT NOT NULL,
-  hash BYTEA NOT NULL
+  hash BYTEA NOT NULL,
+  key_id BIGINT NOT NULL,
+  mac BYTEA NOT NULL
 );
 
 CREATE TABLE outbox (

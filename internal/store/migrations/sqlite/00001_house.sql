@@ -160,7 +160,9 @@ CREATE INDEX audit_event_identity ON audit_event (account_id, identity_id, seq);
 CREATE TABLE audit_head (
   account_id TEXT PRIMARY KEY,
   seq INTEGER NOT NULL,
-  hash BLOB NOT NULL
+  hash BLOB NOT NULL,
+  key_id INTEGER NOT NULL,
+  mac BLOB NOT NULL
 );
 
 CREATE TABLE outbox (
