@@ -54,7 +54,7 @@ func (p *person) bindsADevice(look bool) {
 	p.Type("#code", p.app.Next())
 	p.Type("#code2", p.app.Next())
 	p.Follow(browsertest.Submit)
-	p.On("/security/virtual-mfa/bind", "codes_new.title")
+	p.On("/security/recovery-codes/new", "codes_new.title")
 	p.Says("done.virtual_mfa_bound")
 }
 

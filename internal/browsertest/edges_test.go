@@ -239,7 +239,7 @@ func TestOfTwoTabsOneBindsADevice(t *testing.T) {
 	second.Type("#code", second.app.Next())
 	second.Type("#code2", second.app.Next())
 	second.Follow(browsertest.Submit)
-	second.On("/security/virtual-mfa/bind", "codes_new.title")
+	second.On("/security/recovery-codes/new", "codes_new.title")
 	p.Visit("/security/virtual-mfa/bind")
 	p.On("/security/virtual-mfa", "row.virtual_mfa")
 }
@@ -289,7 +289,7 @@ func (p *person) bindsWithoutScripts() {
 	p.Type("#code", p.app.Next())
 	p.Type("#code2", p.app.Next())
 	p.Follow(browsertest.Submit)
-	p.On("/security/virtual-mfa/bind", "codes_new.title")
+	p.On("/security/recovery-codes/new", "codes_new.title")
 	if n := browsertest.Eval[int](p.Tab, "[...document.querySelectorAll('main button')].filter(b => b.checkVisibility()).length"); n != 1 {
 		p.T.Errorf("%d buttons can be seen, want the one that works without scripts", n)
 	}

@@ -231,7 +231,7 @@ func (p *person) signsInWithADriftedApp() {
 	p.entersPassword()
 	p.Type("#code", p.app.Next())
 	p.Follow(browsertest.Submit)
-	p.Refuses(401, "fault.code.stale")
+	p.Refuses(401, "fault.code.wrong")
 	p.follow("codes.drifted_link")
 	p.Says("codes.drifted")
 	p.Look("second-drifted")

@@ -231,7 +231,7 @@ func TestHalfASignInOpensNothing(t *testing.T) {
 	u, _ := url.Parse(s.URL)
 	var ceremony string
 	for _, k := range half.Jar.Cookies(u) {
-		if strings.Contains(k.Name, "ceremony") {
+		if strings.Contains(k.Name, "_signin_") {
 			ceremony = k.Value
 		}
 	}

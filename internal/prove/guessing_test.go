@@ -169,7 +169,7 @@ func TestTheOwnerIsAlwaysAdmitted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		codes, err := w.Self.MakeRecoveryCodes(ctx(), w.Visitor, s)
+		codes, err := w.NewCodes(s)
 		if err != nil {
 			t.Fatal(err)
 		}

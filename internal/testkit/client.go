@@ -215,5 +215,5 @@ func (c *Client) Bind(email string) (*App, Reply) {
 	page := c.Get("/security/virtual-mfa/bind").Follow().Submit("/verify/send", "method", "email").Follow()
 	page = page.Submit("/verify", "code", c.Site.MailedCode(email)).Follow()
 	app := page.App()
-	return app, page.Submit("/security/virtual-mfa/bind", "code", app.Code(-1), "code2", app.Code(0)).Want(http.StatusOK)
+	return app, page.Submit("/security/virtual-mfa/bind", "code", app.Code(-1), "code2", app.Code(0)).Follow().Want(http.StatusOK)
 }

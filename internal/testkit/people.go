@@ -94,3 +94,12 @@ func (w *World) Events(i account.Identity, name audit.Name) (list []audit.Event)
 	}
 	return list
 }
+
+// NewCodes makes recovery codes and reads them, as their owner does.
+func (w *World) NewCodes(s prove.Signed) ([]string, error) {
+	w.T.Helper()
+	if err := w.Self.MakeRecoveryCodes(w.T.Context(), w.Visitor, s); err != nil {
+		return nil, err
+	}
+	return w.Self.NewRecoveryCodes(w.T.Context(), s)
+}

@@ -22,6 +22,7 @@ const (
 	SignIn Kind = "signin" // a session
 	Verify Kind = "verify" // a proof within a session
 	Bind   Kind = "bind"   // a virtual MFA device
+	Codes  Kind = "codes"  // recovery codes that are being written down
 )
 
 // A Ceremony holds facts; the next step is computed from them.
@@ -49,6 +50,8 @@ type Private struct {
 	SetupLink    []byte `json:"setup_link,omitempty"` // hash of the set-up link's token
 	Seed         []byte `json:"seed,omitempty"`
 	Locale       string `json:"locale,omitempty"`
+
+	Codes []string `json:"codes,omitempty"`
 }
 
 // Faults about ceremonies.

@@ -87,24 +87,19 @@ func (f *Flow) Binding(ctx context.Context, s prove.Signed, id string) (Binding,
 	return f.binding(c, s.Identity), err
 }
 
-// Bound is what binding leads to.
-type Bound struct {
-	Token         secret.Token // the session's new one
-	RecoveryCodes []string     // shown once; nil when there were some already
-}
-
 // ConfirmBind binds the device that shows first and then second, the codes of
-// two consecutive steps.
-func (f *Flow) ConfirmBind(ctx context.Context, v prove.Visitor, s prove.Signed, id, name, first, second string) (b Bound, err error) {
+// two consecutive steps, and makes recovery codes. It returns the session's
+// new token.
+func (f *Flow) ConfirmBind(ctx context.Context, v prove.Visitor, s prove.Signed, id, name, first, second string) (token secret.Token, err error) {
 	name = strings.TrimSpace(name)
 	if name == "" {
 		name = "Authenticator app"
 	}
 	if utf8.RuneCountInString(name) > DeviceNameMax || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return b, ErrDeviceName
+		return token, ErrDeviceName
 	}
 	if first, second, err = pair(first, second); err != nil {
-		return b, err
+		return token, err
 	}
 	var refusal error
 	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
@@ -137,10 +132,10 @@ func (f *Flow) ConfirmBind(ctx context.Context, v prove.Visitor, s prove.Signed,
 		if err := tx.AddVirtualMFA(i.Account, i.ID, store.VirtualMFA{VirtualDevice: device, ID: deviceID, Name: name, BoundFrom: v.Address.String()}, ErrBound); err != nil {
 			return err
 		}
-		if b.RecoveryCodes, err = f.makeCodes(tx, i); err != nil {
+		if token, err = f.renew(tx, s, factor.Proof{Method: factor.VirtualMFA, At: tx.Now}); err != nil {
 			return err
 		}
-		if b.Token, err = f.renew(tx, s, factor.Proof{Method: factor.VirtualMFA, At: tx.Now}); err != nil {
+		if err := f.makeCodes(tx, s, i); err != nil { // after what was granted before is void
 			return err
 		}
 		if err := f.Notify(tx, v, i, message.DeviceBound); err != nil {
@@ -151,7 +146,7 @@ func (f *Flow) ConfirmBind(ctx context.Context, v prove.Visitor, s prove.Signed,
 	if err == nil {
 		err = refusal
 	}
-	return b, err
+	return token, err
 }
 
 func pair(first, second string) (string, string, error) {
@@ -218,42 +213,4 @@ func (f *Flow) Unbind(ctx context.Context, v prove.Visitor, s prove.Signed, devi
 		return tx.Record(audit.Event{Account: i.Account, Name: audit.MFAUnbind, Identity: i.ID, Target: device, Details: map[string]string{"name": d.Name}})
 	})
 	return token, err
-}
-
-// makeCodes makes a new set of recovery codes; the old set is void.
-func (f *Flow) makeCodes(tx *store.Tx, i account.Identity) ([]string, error) {
-	codes, err := factor.NewRecoveryCodes(f.Random)
-	if err != nil {
-		return nil, err
-	}
-	hashes := make([][]byte, len(codes))
-	for n, c := range codes {
-		hashes[n] = prove.RecoveryHash(i, c)
-	}
-	if err := tx.ReplaceRecoveryCodes(i.Account, i.ID, hashes); err != nil {
-		return nil, err
-	}
-	return codes, tx.Record(audit.Event{Account: i.Account, Name: audit.RecoveryCodesCreate, Identity: i.ID})
-}
-
-// MakeRecoveryCodes makes a new set for someone who has a device.
-func (f *Flow) MakeRecoveryCodes(ctx context.Context, v prove.Visitor, s prove.Signed) (codes []string, err error) {
-	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
-		i, err := f.Permit(tx, s, MakeCodes)
-		if err != nil {
-			return err
-		}
-		bound, err := tx.HasVirtualMFA(i.Account, i.ID)
-		if err != nil {
-			return err
-		}
-		if !bound {
-			return ErrNoDevice
-		}
-		if codes, err = f.makeCodes(tx, i); err != nil {
-			return err
-		}
-		return f.Notify(tx, v, i, message.RecoveryCodesMade)
-	})
-	return codes, err
 }

@@ -29,7 +29,7 @@ func TestOneStepToEachSideIsAcceptedAndEachOnce(t *testing.T) {
 	t.Parallel()
 	on(t, func(t *testing.T, w *testkit.World) {
 		w.Visitor = testkit.From(1)
-		for offset, refusal := range map[int64]error{-2: factor.ErrCodeStale, -1: nil, 0: nil, 1: nil, 2: factor.ErrCodeStale} {
+		for offset, refusal := range map[int64]error{-2: factor.ErrCodeStale, -1: nil, 0: nil, 1: nil, 2: factor.ErrCodeWrong} {
 			email := strings.Repeat("x", int(offset)+3) + "@example.com"
 			app := w.Bind(w.Owner(email))
 			_, err := w.Answer(w.Visitor, w.Password(w.Visitor, email), app.Code(offset))

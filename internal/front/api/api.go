@@ -102,27 +102,38 @@ func (a *API) locale(ctx context.Context) *locale.Locale {
 
 // fromSchema is the refusal of a body that does not fit its description. The
 // values that were sent are not repeated: they may be secrets.
-func fromSchema(status int, _ string, errs ...error) huma.StatusError {
-	code := map[int]string{http.StatusRequestEntityTooLarge: "request.too_large", http.StatusUnsupportedMediaType: "request.media_type", http.StatusNotAcceptable: "request.media_type"}[status]
-	if code == "" {
-		code = "request.malformed"
+func fromSchema(ctx huma.Context, status int, _ string, errs ...error) huma.StatusError {
+	f := request.ErrMalformed
+	switch {
+	case status == http.StatusRequestEntityTooLarge:
+		f = request.ErrTooLarge
+	case status == http.StatusUnsupportedMediaType, status == http.StatusNotAcceptable:
+		f = request.ErrMediaType
+	case status >= http.StatusInternalServerError:
+		f = fault.New(fault.Internal, "internal")
 	}
-	if status >= 500 {
-		code = "internal"
+	l, id := locale.All[0], ""
+	if ctx != nil {
+		l, id = locale.Match(ctx.Header("Accept-Language")), request.InfoIn(ctx.Context()).ID
 	}
-	p := newProblem(status, code, http.StatusText(status), "")
+	p := newProblem(status, f.Code, l.Fault(f), id)
 	for _, err := range errs {
 		var d *huma.ErrorDetail
 		if errors.As(err, &d) {
-			p.Field = strings.TrimPrefix(d.Location, "body.")
-			p.Detail = d.Message
+			p.Field = strings.TrimPrefix(strings.TrimPrefix(d.Location, "body"), ".")
 			break
 		}
 	}
 	return p
 }
 
-func init() { huma.NewError = fromSchema } // the library has one for the whole program
+// The library has these for the whole program.
+func init() {
+	huma.NewErrorWithContext = fromSchema
+	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
+		return fromSchema(nil, status, message, errs...)
+	}
+}
 
 // Mount routes the API.
 func (a *API) Mount(t Routes) {

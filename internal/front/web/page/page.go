@@ -239,18 +239,21 @@ func (k *Kit) theme(r *http.Request) string {
 	return ""
 }
 
-// Refused puts a refusal on the page of its form. ok is false when it is not
-// one for a form: then the caller returns the error.
-func (b *Base) Refused(err error) (status int, ok bool) {
+// Refuse puts a refusal on the page of its form, so that what was entered is
+// not lost. ok is false when it is not one for a form: then the caller returns
+// the error.
+func (k *Kit) Refuse(w http.ResponseWriter, r *http.Request, b *Base, err error) (status int, ok bool) {
 	f := fault.From(err)
 	switch f.Kind {
-	case fault.Invalid, fault.Unproven, fault.Throttled, fault.Conflict:
+	case fault.Invalid, fault.Unproven, fault.Throttled, fault.Conflict, fault.Unavailable:
 	default:
 		return 0, false
 	}
 	if status = request.Status(err); status == http.StatusBadRequest && f.Field == "" {
 		return 0, false
 	}
+	request.Log(k.Log, r, err)
+	request.RetryAfter(w, f)
 	b.Problem = &Problem{Field: f.Field, Text: b.L.Fault(f), Code: f.Code}
 	return status, true
 }

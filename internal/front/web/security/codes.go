@@ -24,7 +24,7 @@ func (p *Pages) showCodes(w http.ResponseWriter, r *http.Request, s prove.Signed
 	return p.codes.Render(w, r, http.StatusOK, codesPage{p.kit.SignedBase(w, r, s), o.CodesLeft, o.CodesMadeAt, o.Facts.VirtualMFA})
 }
 
-// codesNewPage shows codes once: they are in no store and in no other page.
+// codesNewPage shows codes that were just made, until they are saved.
 type codesNewPage struct {
 	page.Base
 	Codes  []string
@@ -35,17 +35,35 @@ func (p *Pages) makeCodes(w http.ResponseWriter, r *http.Request, s prove.Signed
 	if _, err := p.kit.Form(w, r); err != nil {
 		return err
 	}
-	codes, err := p.flow.MakeRecoveryCodes(r.Context(), p.kit.Visitor(r), s)
-	if err != nil {
+	if err := p.flow.MakeRecoveryCodes(r.Context(), p.kit.Visitor(r), s); err != nil {
 		return p.act(w, r, s, selfservice.MakeCodes, err)
 	}
-	base := p.kit.SignedBase(w, r, s)
-	base.Flash = "done.recovery_codes_made"
-	return p.codesNew.Render(w, r, http.StatusOK, codesNewPage{base, codes, p.kit.Now()})
+	p.kit.Done(w, r, "/security/recovery-codes/new", "recovery_codes_made")
+	return nil
 }
 
-func (p *Pages) codesSaved(w http.ResponseWriter, r *http.Request, _ prove.Signed) error {
-	if _, err := p.kit.Form(w, r); err != nil {
+func (p *Pages) showNewCodes(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	codes, err := p.flow.NewRecoveryCodes(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	if codes == nil {
+		p.kit.SeeOther(w, r, "/security/recovery-codes")
+		return nil
+	}
+	return p.codesNew.Render(w, r, http.StatusOK, codesNewPage{p.kit.SignedBase(w, r, s), codes, p.kit.Now()})
+}
+
+func (p *Pages) codesSaved(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	f, err := p.kit.Form(w, r)
+	if err != nil {
+		return err
+	}
+	if f.Get("saved") == "" {
+		p.kit.SeeOther(w, r, "/security/recovery-codes/new")
+		return nil
+	}
+	if err := p.flow.RecoveryCodesSaved(r.Context(), p.kit.Visitor(r), s); err != nil {
 		return err
 	}
 	p.kit.Done(w, r, "/security", "codes_saved")

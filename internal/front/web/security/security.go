@@ -10,7 +10,6 @@ import (
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/policy"
-	"countersign/internal/fault"
 	"countersign/internal/flow/selfservice"
 	"countersign/internal/flow/verify"
 	"countersign/internal/front/request"
@@ -75,6 +74,7 @@ func (p *Pages) Mount(t *request.Router) {
 	t.Handle("POST /security/virtual-mfa/unbind", k.Signed(p.submitUnbind))
 	t.Handle("GET /security/recovery-codes", k.Signed(p.showCodes))
 	t.Handle("POST /security/recovery-codes", k.Signed(p.makeCodes))
+	t.Handle("GET /security/recovery-codes/new", k.Signed(p.showNewCodes))
 	t.Handle("POST /security/recovery-codes/saved", k.Signed(p.codesSaved))
 	t.Handle("GET /security/password", k.Signed(p.showPassword))
 	t.Handle("POST /security/password", k.Signed(p.submitPassword))
@@ -146,7 +146,7 @@ func (p *Pages) showVerify(w http.ResponseWriter, r *http.Request, s prove.Signe
 func (p *Pages) askAgain(w http.ResponseWriter, r *http.Request, s prove.Signed, id, method string, two bool, refusal error) error {
 	b := p.kit.SignedBase(w, r, s)
 	b.Path = "/verify?c=" + url.QueryEscape(id)
-	status, ok := b.Refused(refusal)
+	status, ok := p.kit.Refuse(w, r, &b, refusal)
 	if !ok {
 		return refusal
 	}
@@ -154,7 +154,6 @@ func (p *Pages) askAgain(w http.ResponseWriter, r *http.Request, s prove.Signed,
 	if err != nil {
 		return err
 	}
-	request.RetryAfter(w, fault.From(refusal))
 	ask := p.askPage(b, s, q)
 	ask.Drifted = two
 	return p.proofs.Ask(w, r, status, ask, q.Asked, method)
@@ -283,11 +282,10 @@ func (p *Pages) submitPassword(w http.ResponseWriter, r *http.Request, s prove.S
 		return p.verifyFirst(w, r, s, selfservice.ChangePassword)
 	}
 	b := p.kit.SignedBase(w, r, s)
-	status, ok := b.Refused(err)
+	status, ok := p.kit.Refuse(w, r, &b, err)
 	if !ok {
 		return err
 	}
-	request.RetryAfter(w, fault.From(err))
 	o, oerr := p.flow.Overview(r.Context(), s)
 	if oerr != nil {
 		return oerr

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"rsc.io/qr"
@@ -13,6 +14,7 @@ import (
 	"countersign/internal/front/request"
 	"countersign/internal/front/web/page"
 	"countersign/internal/prove"
+	"countersign/internal/secret"
 	"countersign/internal/store"
 )
 
@@ -45,6 +47,16 @@ func (p *Pages) showBind(w http.ResponseWriter, r *http.Request, s prove.Signed)
 	if ok, err := p.verified(w, r, s, selfservice.BindVirtualMFA); err != nil || !ok {
 		return err
 	}
+	base := p.kit.SignedBase(w, r, s)
+	q, err := request.ReadQuery(r)
+	if err != nil {
+		return err
+	}
+	if id := q.Get("c"); id != "" { // back from choosing a language: the key may have been scanned
+		if b, err := p.flow.Binding(r.Context(), s, id); err == nil {
+			return p.renderBind(w, r, http.StatusOK, base, b, base.T("bind.device_default"))
+		}
+	}
 	b, err := p.flow.BeginBind(r.Context(), p.kit.Visitor(r), s)
 	if errors.Is(err, selfservice.ErrBound) {
 		p.kit.SeeOther(w, r, "/security/virtual-mfa")
@@ -53,7 +65,6 @@ func (p *Pages) showBind(w http.ResponseWriter, r *http.Request, s prove.Signed)
 	if err != nil {
 		return p.act(w, r, s, selfservice.BindVirtualMFA, err)
 	}
-	base := p.kit.SignedBase(w, r, s)
 	return p.renderBind(w, r, http.StatusOK, base, b, base.T("bind.device_default"))
 }
 
@@ -62,26 +73,26 @@ func (p *Pages) renderBind(w http.ResponseWriter, r *http.Request, status int, b
 	if err != nil {
 		return err
 	}
+	base.Path = "/security/virtual-mfa/bind?c=" + url.QueryEscape(b.ID)
 	return p.bind.Render(w, r, status, bindPage{base, b, image, template.URL(b.URI), name}) //nolint:gosec // made by KeyURI
 }
 
 func (p *Pages) submitBind(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
 	f, err := p.kit.Form(w, r)
-	var bound selfservice.Bound
+	var token secret.Token
 	if err == nil {
-		bound, err = p.flow.ConfirmBind(r.Context(), p.kit.Visitor(r), s, f.Get("c"), f.Get("name"), f.Get("code"), f.Get("code2"))
+		token, err = p.flow.ConfirmBind(r.Context(), p.kit.Visitor(r), s, f.Get("c"), f.Get("name"), f.Get("code"), f.Get("code2"))
 	}
 	if err == nil {
-		p.kit.SetSession(w, bound.Token)
-		base := p.kit.SignedBase(w, r, s)
-		base.Path, base.Flash = "/security/recovery-codes", "done.virtual_mfa_bound"
-		return p.codesNew.Render(w, r, http.StatusOK, codesNewPage{base, bound.RecoveryCodes, p.kit.Now()})
+		p.kit.SetSession(w, token)
+		p.kit.Done(w, r, "/security/recovery-codes/new", "virtual_mfa_bound")
+		return nil
 	}
 	if errors.Is(err, prove.ErrVerifyFirst) {
 		return p.verifyFirst(w, r, s, selfservice.BindVirtualMFA)
 	}
 	base := p.kit.SignedBase(w, r, s)
-	status, ok := base.Refused(err)
+	status, ok := p.kit.Refuse(w, r, &base, err)
 	if !ok || errors.Is(err, selfservice.ErrBound) {
 		return err
 	}
@@ -123,7 +134,7 @@ func (p *Pages) submitResync(w http.ResponseWriter, r *http.Request, s prove.Sig
 		return nil
 	}
 	base := p.kit.SignedBase(w, r, s)
-	if status, ok := base.Refused(err); ok && !errors.Is(err, prove.ErrVerifyFirst) {
+	if status, ok := p.kit.Refuse(w, r, &base, err); ok && !errors.Is(err, prove.ErrVerifyFirst) {
 		return p.resync.Render(w, r, status, resyncPage{base})
 	}
 	return p.act(w, r, s, selfservice.Resynchronise, err)

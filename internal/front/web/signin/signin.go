@@ -100,11 +100,10 @@ func (p *Pages) submitSignIn(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		data := signInPage{Base: p.kit.Base(w, r), Username: f.Get("username"), ReturnTo: flow.LocalPath(f.Get("return_to")), SignUp: p.signup.Open}
-		status, ok := data.Refused(err)
+		status, ok := p.kit.Refuse(w, r, &data.Base, err)
 		if !ok {
 			return err
 		}
-		request.RetryAfter(w, fault.From(err))
 		return p.signIn.Render(w, r, status, data)
 	}
 	if progress.Session == nil {
@@ -227,7 +226,7 @@ func (p *Pages) submitVerify(w http.ResponseWriter, r *http.Request) error {
 func (p *Pages) askAgain(w http.ResponseWriter, r *http.Request, id string, token secret.Token, method string, two bool, refusal error) error {
 	b := p.kit.Base(w, r)
 	b.Path = "/signin/verify?c=" + url.QueryEscape(id)
-	status, ok := b.Refused(refusal)
+	status, ok := p.kit.Refuse(w, r, &b, refusal)
 	if !ok {
 		return p.startAgain(w, r, id, refusal)
 	}
@@ -235,7 +234,6 @@ func (p *Pages) askAgain(w http.ResponseWriter, r *http.Request, id string, toke
 	if err != nil {
 		return p.startAgain(w, r, id, err)
 	}
-	request.RetryAfter(w, fault.From(refusal))
 	ask := p.askPage(b, progress)
 	ask.Drifted = two
 	return p.proofs.Ask(w, r, status, ask, progress.Asked, method)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"countersign/internal/domain/ceremony"
-	"countersign/internal/fault"
 	"countersign/internal/flow/signup"
 	"countersign/internal/front/request"
 	"countersign/internal/front/web/page"
@@ -76,11 +75,10 @@ func (p *Pages) begin(w http.ResponseWriter, r *http.Request, link secret.Token)
 	}
 	if err != nil {
 		data := signUpPage{Base: p.kit.Base(w, r), Setup: !link.IsZero(), Action: r.URL.Path, Email: f.Get("email")}
-		status, ok := data.Refused(err)
+		status, ok := p.kit.Refuse(w, r, &data.Base, err)
 		if !ok {
 			return err
 		}
-		request.RetryAfter(w, fault.From(err))
 		return p.signUp.Render(w, r, status, data)
 	}
 	p.kit.SetCeremony(w, r, ceremony.SignUp, progress.Ceremony, progress.Token, progress.ExpiresAt.Sub(p.kit.Now()))
@@ -128,11 +126,10 @@ func (p *Pages) submitConfirm(w http.ResponseWriter, r *http.Request) error {
 func (p *Pages) confirmAgain(w http.ResponseWriter, r *http.Request, id string, token secret.Token, refusal error) error {
 	b := p.kit.Base(w, r)
 	b.Path = "/signup/verify?c=" + url.QueryEscape(id)
-	status, ok := b.Refused(refusal)
+	status, ok := p.kit.Refuse(w, r, &b, refusal)
 	if !ok {
 		return refusal
 	}
-	request.RetryAfter(w, fault.From(refusal))
 	return p.renderConfirm(w, r, id, token, status, b)
 }
 
