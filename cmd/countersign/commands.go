@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"encoding/hex"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"strings"
 	"text/tabwriter"
 
+	"countersign/internal/config"
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/message"
@@ -29,6 +32,7 @@ func (serveCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
+	limitMemory(w.config.Argon2)
 	if w.config.Dev {
 		fmt.Fprintln(w.out, "Development mode: nothing is really sent, and the clock can be moved. For this machine only.")
 		fmt.Fprintf(w.out, "Messages: %s/dev/outbox\n", w.config.PublicURL)
@@ -47,6 +51,15 @@ func (serveCmd) Run(w *world) error {
 		fmt.Fprintf(w.out, "Create the first account (link works once, for 24 hours): %s\n", setup)
 	}
 	return s.Serve(w.ctx, l)
+}
+
+// limitMemory has the collector keep garbage within what the password hashes
+// of the moment and the rest need, unless the operator says otherwise: their
+// buffers are large and short-lived.
+func limitMemory(a config.Argon2) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(48<<20 + int64(a.AtOnce+1)*int64(a.Memory)<<10)
+	}
 }
 
 type accountCmd struct {
