@@ -1,0 +1,133 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"countersign/internal/config"
+	"countersign/internal/server"
+	"countersign/internal/testkit"
+)
+
+func settings(t *testing.T, data string) config.Config {
+	t.Helper()
+	c := config.Config{Listen: "localhost:0", Data: data, PublicURL: "http://localhost:8080", ServiceName: "Countersign", SignUp: "closed",
+		SessionLength: 6 * time.Hour, SessionIdle: time.Hour, FleetAlarm: 1000, SendCeiling: 1000, Dev: true}
+	c.Argon2 = config.Argon2{Memory: 19456, Passes: 2, Waiting: 8}
+	if err := c.Check(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func open(t *testing.T, c config.Config) *server.Server {
+	t.Helper()
+	s, err := server.Open(t.Context(), c, testkit.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestTheDevelopmentClockOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
+	c := settings(t, t.TempDir())
+	first := open(t, c)
+	if err := first.Clock().Advance(36 * time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Close()
+	if ahead := open(t, c).Clock().Ahead(); ahead != 36*time.Hour {
+		t.Errorf("the next process is %s ahead", ahead)
+	}
+	c.Dev = false
+	if ahead := open(t, c).Clock().Ahead(); ahead != 0 {
+		t.Errorf("outside development mode it is %s ahead", ahead)
+	}
+}
+
+func TestADatabaseWithoutItsKeysStaysClosed(t *testing.T) {
+	t.Parallel()
+	c := settings(t, t.TempDir())
+	_ = open(t, c).Close()
+	if err := os.Rename(c.Keys, c.Keys+".lost"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.Open(t.Context(), c, testkit.Log); err == nil || !strings.Contains(err.Error(), "keys do not belong") {
+		t.Errorf("opened without its keys: %v", err)
+	}
+	if _, err := os.Stat(c.Keys); !os.IsNotExist(err) {
+		t.Errorf("new keys lie in the place of the lost ones: %v", err)
+	}
+}
+
+func TestNobodyElseReadsTheDatabase(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	if err := os.Chmod(data, 0o755); err != nil { //nolint:gosec // as an operator may have it
+		t.Fatal(err)
+	}
+	open(t, settings(t, data))
+	files, err := filepath.Glob(filepath.Join(data, "*"))
+	if err != nil || len(files) < 2 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		if info, err := os.Stat(f); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v, %v", f, info.Mode(), err)
+		}
+	}
+}
+
+func TestWhatIsAskedWhileStoppingIsAnswered(t *testing.T) {
+	t.Parallel()
+	s := open(t, settings(t, t.TempDir()))
+	if err := s.Build(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(running, l) }()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	body := `{"username":"nobody@example.com","password":"plum otter vines sky"}`
+	if _, err := fmt.Fprintf(conn, "POST /api/v1/signin HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body)); err != nil {
+		t.Fatal(err)
+	}
+	answers := bufio.NewReader(conn)
+	if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // the request is under way
+		t.Fatal(line, err)
+	}
+	if _, err := answers.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if _, err := io.WriteString(conn, body); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := http.ReadResponse(answers, nil); err != nil || res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the request under way got %v, %v", res, err)
+	} else {
+		_ = res.Body.Close()
+	}
+	if err := <-done; err != nil {
+		t.Errorf("stopping: %v", err)
+	}
+}
