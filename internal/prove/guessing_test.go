@@ -24,25 +24,9 @@ const alice = "alice@example.com"
 func ctx() context.Context { return context.Background() }
 
 // on runs f on SQLite and on PostgreSQL.
-func on(t *testing.T, f func(t *testing.T, w *testkit.World)) {
-	for _, e := range []storetest.Engine{storetest.SQLite, storetest.Postgres} {
-		t.Run(string(e), func(t *testing.T) {
-			t.Parallel()
-			f(t, testkit.New(t, e))
-		})
-	}
-}
-
-func want(t *testing.T, what string, got error, want error) {
-	t.Helper()
-	if !errors.Is(got, want) {
-		t.Errorf("%s: got %v, want %v", what, got, want)
-	}
-}
-
 func TestGuessesAreChargedToTheIdentityWhereverTheyComeFrom(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		wrong := app.WrongCode()
@@ -69,7 +53,7 @@ func TestGuessesAreChargedToTheIdentityWhereverTheyComeFrom(t *testing.T) {
 
 func TestEveryDoorChargesTheSameBudget(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		s, _ := w.Signed(testkit.From(1), alice, nil) // no device yet: the mail code is the method
 		id, err := w.Verify.Begin(ctx(), testkit.From(1), s, selfservice.ChangePassword, "/")
@@ -81,7 +65,7 @@ func TestEveryDoorChargesTheSameBudget(t *testing.T) {
 		}
 		for n := range 3 {
 			_, _, err := w.Verify.Answer(ctx(), testkit.From(n+1), s, id, prove.Answer{Method: factor.Email, Codes: []string{"x" + fmt.Sprint(n) + "-never"}})
-			want(t, "mail code", err, ceremony.ErrSentWrong)
+			testkit.Want(t, "mail code", err, ceremony.ErrSentWrong)
 		}
 		app := w.Bind(i)
 		w.Guess(alice, app, 10, 4) // sign-in
@@ -93,13 +77,13 @@ func TestEveryDoorChargesTheSameBudget(t *testing.T) {
 		}
 		for range 3 { // step-up
 			_, _, err := w.Verify.Answer(ctx(), testkit.From(91), s, unbind, prove.Answer{Method: factor.VirtualMFA, Codes: []string{app.WrongCode()}})
-			want(t, "step-up", err, factor.ErrCodeWrong)
+			testkit.Want(t, "step-up", err, factor.ErrCodeWrong)
 		}
 		if b := w.Budget(i); b.Left != 0 || b.Fails != 10 {
 			t.Errorf("budget %+v", b)
 		}
 		_, _, err = w.Verify.Answer(ctx(), testkit.From(92), s, unbind, prove.Answer{Method: factor.VirtualMFA, Codes: []string{app.Code(0)}})
-		want(t, "one code with an empty budget", err, factor.ErrMoreCodesAsked)
+		testkit.Want(t, "one code with an empty budget", err, factor.ErrMoreCodesAsked)
 	})
 }
 
@@ -107,7 +91,7 @@ const policyFresh = 11 * time.Minute
 
 func TestASuccessNeverRefillsTheBudget(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		first, err := w.Answer(testkit.From(1), w.Password(testkit.From(1), alice), app.Code(0))
@@ -143,7 +127,7 @@ func TestASuccessNeverRefillsTheBudget(t *testing.T) {
 
 func TestASuccessGivesBackItsOwnTryAlone(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		w.Guess(alice, app, 1, 4)
@@ -158,7 +142,7 @@ func TestASuccessGivesBackItsOwnTryAlone(t *testing.T) {
 
 func TestTheOwnerIsAlwaysAdmitted(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		first, err := w.Answer(w.Visitor, w.Password(w.Visitor, alice), app.Code(0))
@@ -197,7 +181,7 @@ func TestTheOwnerIsAlwaysAdmitted(t *testing.T) {
 
 func TestTwoCodesHaveOneAnswer(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		w.Guess(alice, app, 1, throttle.BudgetSize)
@@ -226,26 +210,26 @@ func TestTwoCodesHaveOneAnswer(t *testing.T) {
 
 func TestASignInHasFiveTries(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		p := w.Password(w.Visitor, alice)
 		for range throttle.CeremonyTries {
 			_, err := w.Answer(w.Visitor, p, app.WrongCode())
-			want(t, "wrong", err, factor.ErrCodeWrong)
+			testkit.Want(t, "wrong", err, factor.ErrCodeWrong)
 		}
 		_, err := w.Answer(w.Visitor, p, app.Code(0))
-		want(t, "the right code, too late", err, ceremony.ErrNoTries)
+		testkit.Want(t, "the right code, too late", err, ceremony.ErrNoTries)
 		p = w.Password(w.Visitor, alice)
 		w.Clock.Advance(ceremony.Lifetime)
 		_, err = w.Answer(w.Visitor, p, app.Code(0))
-		want(t, "after its time", err, ceremony.ErrGone)
+		testkit.Want(t, "after its time", err, ceremony.ErrGone)
 	})
 }
 
 func TestANetworkHasTenTries(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		wrong := app.WrongCode()
@@ -255,20 +239,20 @@ func TestANetworkHasTenTries(t *testing.T) {
 			return err
 		}
 		for n := range throttle.SourceTries {
-			want(t, "within the limit", guess(fmt.Sprintf("198.51.100.%d", n)), factor.ErrCodesWrong)
+			testkit.Want(t, "within the limit", guess(fmt.Sprintf("198.51.100.%d", n)), factor.ErrCodesWrong)
 		}
 		before := w.Budget(i)
 		err := guess("198.51.100.200")
-		want(t, "the eleventh", err, prove.ErrTooManyCodes)
+		testkit.Want(t, "the eleventh", err, prove.ErrTooManyCodes)
 		if f := fault.From(err); f.Wait != throttle.SourceWindow || f.Kind != fault.Throttled {
 			t.Errorf("wait %s", f.Wait)
 		}
 		if b := w.Budget(i); b != before {
 			t.Errorf("a refused try was charged: %+v", b)
 		}
-		want(t, "another network", guess("203.0.113.1"), factor.ErrCodesWrong)
+		testkit.Want(t, "another network", guess("203.0.113.1"), factor.ErrCodesWrong)
 		w.Clock.Advance(throttle.SourceWindow)
-		want(t, "after the window", guess("198.51.100.1"), factor.ErrCodesWrong)
+		testkit.Want(t, "after the window", guess("198.51.100.1"), factor.ErrCodesWrong)
 	})
 }
 
@@ -292,7 +276,7 @@ func TestAHeavyAttackAsksForThreeCodes(t *testing.T) {
 		t.Errorf("at 2,000 failures: %d codes", p.Codes)
 	}
 	_, err := w.Answer(v, p, app.Code(-1), app.Code(0))
-	want(t, "two codes", err, factor.ErrMoreCodesAsked)
+	testkit.Want(t, "two codes", err, factor.ErrMoreCodesAsked)
 	if n := fault.From(err).Args["Count"]; n != 3 {
 		t.Errorf("asked for %v", n)
 	}
@@ -308,7 +292,7 @@ func TestAHeavyAttackAsksForThreeCodes(t *testing.T) {
 
 func TestTheFleetAlarmAsksEverybodyForTwoCodes(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		w.Prover.FleetAlarm = 12
 		i, bob := w.Owner(alice), w.Owner("bob@example.com")
 		app, his := w.Bind(i), w.Bind(bob)
@@ -339,7 +323,7 @@ func TestTheFleetAlarmAsksEverybodyForTwoCodes(t *testing.T) {
 
 func TestTheBudgetComesBackOneAMonthAndWithANewPassword(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		w.Guess(alice, app, 1, throttle.BudgetSize)
@@ -363,7 +347,7 @@ func TestTheBudgetComesBackOneAMonthAndWithANewPassword(t *testing.T) {
 
 func TestTheOwnerIsToldOnceADayAndInTheirLanguage(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		s, _ := w.Signed(w.Visitor, alice, nil)
 		if err := w.Self.SetLocale(ctx(), w.Visitor, s, "ja"); err != nil {
@@ -401,7 +385,7 @@ func TestTheOwnerIsToldOnceADayAndInTheirLanguage(t *testing.T) {
 
 func TestWrongPasswordsAreBoundedByNetworkOverAllNames(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		w.Owner(alice)
 		app := w.Bind(w.Identity(alice))
 		first, err := w.Answer(w.Visitor, w.Password(w.Visitor, alice), app.Code(0))
@@ -415,10 +399,10 @@ func TestWrongPasswordsAreBoundedByNetworkOverAllNames(t *testing.T) {
 				name = fmt.Sprintf("%d@example.com", n)
 			}
 			_, err := w.SignIn.Begin(ctx(), spray, name, "one password for all of them", "")
-			want(t, name, err, prove.ErrCredentials)
+			testkit.Want(t, name, err, prove.ErrCredentials)
 		}
 		_, err = w.SignIn.Begin(ctx(), spray, alice, testkit.Password, "")
-		want(t, "the network is full", err, prove.ErrTooManyPasswords)
+		testkit.Want(t, "the network is full", err, prove.ErrTooManyPasswords)
 		known := testkit.With(spray, first.Session.Devices...)
 		if _, err := w.SignIn.Begin(ctx(), known, alice, testkit.Password, ""); err != nil {
 			t.Errorf("the owner's known device in that network: %v", err)
@@ -458,7 +442,7 @@ func TestAPasswordIsTakenAsItIsMeant(t *testing.T) {
 		}
 	}
 	_, err := w.SignIn.Begin(ctx(), w.Visitor, alice, string(make([]byte, secret.PasswordMaxBytes+1)), "")
-	want(t, "huge", err, prove.ErrPasswordHuge)
+	testkit.Want(t, "huge", err, prove.ErrPasswordHuge)
 }
 
 func TestADearerHashIsMadeAtTheNextSignIn(t *testing.T) {

@@ -47,7 +47,7 @@ func knownBrowser(t *testing.T, w *testkit.World, v prove.Visitor, app *testkit.
 
 func TestAKnownDevicePaysFromItsOwnCounter(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		known := knownBrowser(t, w, w.Visitor, app)
@@ -55,7 +55,7 @@ func TestAKnownDevicePaysFromItsOwnCounter(t *testing.T) {
 			p := w.Password(known, alice)
 			for range throttle.CeremonyTries - 1 {
 				_, err := w.Answer(known, p, app.WrongCode())
-				want(t, "wrong on the known device", err, factor.ErrCodeWrong)
+				testkit.Want(t, "wrong on the known device", err, factor.ErrCodeWrong)
 			}
 		}
 		if b := w.Budget(i); b.Left != throttle.BudgetSize || b.Fails != 0 {
@@ -70,7 +70,7 @@ func TestAKnownDevicePaysFromItsOwnCounter(t *testing.T) {
 // often the right password is given between them.
 func TestTenStraightFailuresDemoteAKnownDevice(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		known := knownBrowser(t, w, w.Visitor, app)
@@ -80,7 +80,7 @@ func TestTenStraightFailuresDemoteAKnownDevice(t *testing.T) {
 			v.Devices = known.Devices
 			p := w.Password(v, alice)
 			_, err := w.Answer(v, p, app.WrongCode())
-			want(t, "wrong", err, factor.ErrCodeWrong)
+			testkit.Want(t, "wrong", err, factor.ErrCodeWrong)
 			tries++
 		}
 		if tries != throttle.DeviceTries+1 {
@@ -91,18 +91,18 @@ func TestTenStraightFailuresDemoteAKnownDevice(t *testing.T) {
 
 func TestWrongPasswordsDemoteAKnownDeviceToo(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		app := w.Bind(w.Owner(alice))
 		known := knownBrowser(t, w, w.Visitor, app)
 		for range throttle.DeviceTries {
 			_, err := w.SignIn.Begin(ctx(), known, alice, "not it", "")
-			want(t, "wrong", err, prove.ErrCredentials)
+			testkit.Want(t, "wrong", err, prove.ErrCredentials)
 		}
 		if n := counted(t, w, "passwords:192.0.2.0/24"); n != 0 {
 			t.Errorf("the network was charged %d for the known device", n)
 		}
 		_, err := w.SignIn.Begin(ctx(), known, alice, "not it", "")
-		want(t, "wrong", err, prove.ErrCredentials)
+		testkit.Want(t, "wrong", err, prove.ErrCredentials)
 		if n := counted(t, w, "passwords:192.0.2.0/24"); n != 1 {
 			t.Errorf("the network was charged %d once the device was unknown", n)
 		}
@@ -111,7 +111,7 @@ func TestWrongPasswordsDemoteAKnownDeviceToo(t *testing.T) {
 
 func TestMistypingAPasswordCostsTheKnownDeviceNothingInTheEnd(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		known := knownBrowser(t, w, w.Visitor, w.Bind(i))
 		// The device is unbound: from now on the password completes the sign-in.
@@ -124,7 +124,7 @@ func TestMistypingAPasswordCostsTheKnownDeviceNothingInTheEnd(t *testing.T) {
 		for range 3 {
 			for range throttle.DeviceTries - 1 {
 				_, err := w.SignIn.Begin(ctx(), known, alice, "not it", "")
-				want(t, "wrong", err, prove.ErrCredentials)
+				testkit.Want(t, "wrong", err, prove.ErrCredentials)
 			}
 			w.Password(known, alice)
 		}
@@ -145,7 +145,7 @@ func counted(t *testing.T, w *testkit.World, scope string) int {
 
 func TestAReplayedDeviceCookieMakesTheDeviceUnknown(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		yesterday := knownBrowser(t, w, w.Visitor, app)
@@ -172,7 +172,7 @@ func TestAReplayedDeviceCookieMakesTheDeviceUnknown(t *testing.T) {
 
 func TestADeviceCookieIsWorthNothingForAnotherIdentity(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		app := w.Bind(w.Owner(alice))
 		bob := w.Owner("bob@example.com")
 		his := w.Bind(bob)
@@ -201,7 +201,7 @@ func token(t *testing.T) secret.Token {
 
 func TestTheHasherRefusesWhatItCannotTakeAndGivesTheTryBack(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		w.Owner(alice)
 		hasher, err := secret.NewHasher(testkit.CheapHash, rand.Reader, 1, 0)
 		if err != nil {

@@ -3,6 +3,7 @@ package testkit
 import (
 	"errors"
 	"fmt"
+	"testing"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
@@ -12,6 +13,7 @@ import (
 	"countersign/internal/prove"
 	"countersign/internal/secret"
 	"countersign/internal/store"
+	"countersign/internal/store/storetest"
 )
 
 // From is an unknown browser in the n-th network.
@@ -102,4 +104,27 @@ func (w *World) NewCodes(s prove.Signed) ([]string, error) {
 		return nil, err
 	}
 	return w.Self.NewRecoveryCodes(w.T.Context(), s)
+}
+
+// On runs f in a world on each of the engines named; on SQLite and PostgreSQL
+// where none is.
+func On(t *testing.T, f func(t *testing.T, w *World), engines ...storetest.Engine) {
+	t.Helper()
+	if len(engines) == 0 {
+		engines = []storetest.Engine{storetest.SQLite, storetest.Postgres}
+	}
+	for _, e := range engines {
+		t.Run(string(e), func(t *testing.T) {
+			t.Parallel()
+			f(t, New(t, e))
+		})
+	}
+}
+
+// Want compares a refusal with the one that is due; nil: none.
+func Want(t testing.TB, what string, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
 }

@@ -31,22 +31,8 @@ func ctx() context.Context { return context.Background() }
 
 // onAll runs f on every engine.
 func onAll(t *testing.T, f func(t *testing.T, w *testkit.World)) {
-	for _, e := range storetest.Engines {
-		t.Run(string(e), func(t *testing.T) {
-			t.Parallel()
-			f(t, testkit.New(t, e))
-		})
-	}
-}
-
-// on runs f on SQLite and on PostgreSQL.
-func on(t *testing.T, f func(t *testing.T, w *testkit.World)) {
-	for _, e := range storetest.Engines[:2] {
-		t.Run(string(e), func(t *testing.T) {
-			t.Parallel()
-			f(t, testkit.New(t, e))
-		})
-	}
+	t.Helper()
+	testkit.On(t, f, storetest.Engines...)
 }
 
 func sessions(t *testing.T, w *testkit.World, email string) int {
@@ -188,7 +174,7 @@ func TestFiveHundredWrongCodesAtOnceAreCountedToTheLastOne(t *testing.T) {
 
 func TestFiveHundredSingleCodesAtOnceAreTenGuesses(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		evaluated := 0
@@ -211,7 +197,7 @@ func TestFiveHundredSingleCodesAtOnceAreTenGuesses(t *testing.T) {
 
 func TestAKnownDeviceAtOnceHasTenTries(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		first, err := w.Answer(w.Visitor, w.Password(w.Visitor, alice), app.Code(0))
@@ -285,7 +271,7 @@ func guesser(arguments []string) {
 
 func TestNoTryIsGivenBackByAKill(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		answered, before := 0, 0

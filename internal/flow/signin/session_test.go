@@ -1,7 +1,6 @@
 package signin_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -18,28 +17,21 @@ import (
 	"countersign/internal/testkit"
 )
 
-func want(t *testing.T, what string, got, want error) {
-	t.Helper()
-	if !errors.Is(got, want) {
-		t.Errorf("%s: got %v, want %v", what, got, want)
-	}
-}
-
 func TestOneStepToEachSideIsAcceptedAndEachOnce(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		w.Visitor = testkit.From(1)
 		for offset, refusal := range map[int64]error{-2: factor.ErrCodeStale, -1: nil, 0: nil, 1: nil, 2: factor.ErrCodeWrong} {
 			email := strings.Repeat("x", int(offset)+3) + "@example.com"
 			app := w.Bind(w.Owner(email))
 			_, err := w.Answer(w.Visitor, w.Password(w.Visitor, email), app.Code(offset))
-			want(t, email, err, refusal)
+			testkit.Want(t, email, err, refusal)
 			if refusal != nil {
 				continue
 			}
 			for older := int64(-1); older <= offset; older++ {
 				_, err := w.Answer(testkit.From(2), w.Password(testkit.From(2), email), app.Code(older))
-				want(t, "a step not newer", err, factor.ErrCodeUsed)
+				testkit.Want(t, "a step not newer", err, factor.ErrCodeUsed)
 			}
 		}
 	})
@@ -47,14 +39,14 @@ func TestOneStepToEachSideIsAcceptedAndEachOnce(t *testing.T) {
 
 func TestACodeOfTheSignInDoesNotStepUp(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		app := w.Bind(i)
 		s, _ := w.Signed(w.Visitor, alice, app)
 		id, err := w.Verify.Begin(ctx(), w.Visitor, s, selfservice.Unbind("device-"+string(i.ID)), "/")
-		want(t, "begin", err, nil)
+		testkit.Want(t, "begin", err, nil)
 		_, _, err = w.Verify.Answer(ctx(), w.Visitor, s, id, prove.Answer{Method: factor.VirtualMFA, Codes: []string{app.Code(0)}})
-		want(t, "the same code", err, factor.ErrCodeUsed)
+		testkit.Want(t, "the same code", err, factor.ErrCodeUsed)
 	})
 }
 
@@ -74,12 +66,12 @@ func TestCodesAreTakenAsPeopleTypeThem(t *testing.T) {
 			w.Clock.Advance(30 * time.Second)
 		}
 		_, err := w.Answer(testkit.From(n), w.Password(testkit.From(n), alice), typed(app.Code(0)))
-		want(t, typed("012345"), err, nil)
+		testkit.Want(t, typed("012345"), err, nil)
 		w.Clock.Advance(time.Minute)
 	}
 	for _, bad := range []string{"12345", "1234567", "12345a", "١٢٣٤٥٦", "12345\x00"} {
 		_, err := w.Answer(w.Visitor, w.Password(w.Visitor, alice), bad)
-		want(t, bad, err, factor.ErrCodeForm)
+		testkit.Want(t, bad, err, factor.ErrCodeForm)
 	}
 	if b := w.Budget(w.Identity(alice)); b.Fails != 0 {
 		t.Errorf("what is no code was charged: %+v", b)
@@ -88,7 +80,7 @@ func TestCodesAreTakenAsPeopleTypeThem(t *testing.T) {
 
 func TestASessionEndsWhenItIsIdleOrOld(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		w.Owner(alice)
 		_, idle := w.Signed(w.Visitor, alice, nil)
 		_, busy := w.Signed(testkit.From(2), alice, nil)
@@ -98,7 +90,7 @@ func TestASessionEndsWhenItIsIdleOrOld(t *testing.T) {
 			}
 			if at == session.Default.Idle+30*time.Minute {
 				_, err := w.SignIn.Signed(ctx(), idle)
-				want(t, "idle", err, session.ErrSignedOut)
+				testkit.Want(t, "idle", err, session.ErrSignedOut)
 			}
 			w.Clock.Advance(30 * time.Minute)
 		}
@@ -108,27 +100,27 @@ func TestASessionEndsWhenItIsIdleOrOld(t *testing.T) {
 		}
 		w.Clock.Advance(time.Microsecond)
 		_, err := w.SignIn.Signed(ctx(), busy)
-		want(t, "at its end", err, session.ErrSignedOut)
+		testkit.Want(t, "at its end", err, session.ErrSignedOut)
 	})
 }
 
 func TestAnEndedSessionIsOverAtOnce(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		w.Owner(alice)
 		signIn := func(n int) (prove.Signed, secret.Token) { return w.Signed(testkit.From(n), alice, nil) }
 		over := func(what string, token secret.Token) {
 			t.Helper()
 			_, err := w.SignIn.Who(ctx(), token)
-			want(t, what, err, session.ErrSignedOut)
+			testkit.Want(t, what, err, session.ErrSignedOut)
 		}
 		mine, _ := signIn(1)
 		other, otherToken := signIn(2)
-		want(t, "end it unverified", w.Self.EndSession(ctx(), w.Visitor, mine, other.Session.ID), prove.ErrVerifyFirst)
+		testkit.Want(t, "end it unverified", w.Self.EndSession(ctx(), w.Visitor, mine, other.Session.ID), prove.ErrVerifyFirst)
 		mine, token := verify(t, w, mine, selfservice.EndSessions)
-		want(t, "end it", w.Self.EndSession(ctx(), w.Visitor, mine, other.Session.ID), nil)
+		testkit.Want(t, "end it", w.Self.EndSession(ctx(), w.Visitor, mine, other.Session.ID), nil)
 		over("the one ended", otherToken)
-		want(t, "end it again", w.Self.EndSession(ctx(), w.Visitor, mine, other.Session.ID), session.ErrNotFound)
+		testkit.Want(t, "end it again", w.Self.EndSession(ctx(), w.Visitor, mine, other.Session.ID), session.ErrNotFound)
 
 		_, second := signIn(3)
 		_, third := signIn(4)
@@ -152,18 +144,18 @@ func TestAnEndedSessionIsOverAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		renewed, err := w.Self.ChangePassword(ctx(), w.Visitor, mine, testkit.Password, "another otter, other vines")
-		want(t, "change the password", err, nil)
+		testkit.Want(t, "change the password", err, nil)
 		over("another browser, after a new password", fourth)
 		over("the token before the new password", before)
 		s, err := w.SignIn.Who(ctx(), renewed)
 		if err != nil || s.Identity.Epoch != after.Epoch+1 {
 			t.Errorf("the renewed session: epoch %d, %v", s.Identity.Epoch, err)
 		}
-		want(t, "sign out", w.SignIn.SignOut(ctx(), w.Visitor, renewed), nil)
+		testkit.Want(t, "sign out", w.SignIn.SignOut(ctx(), w.Visitor, renewed), nil)
 		over("after signing out", renewed)
-		want(t, "sign out again", w.SignIn.SignOut(ctx(), w.Visitor, renewed), nil)
+		testkit.Want(t, "sign out again", w.SignIn.SignOut(ctx(), w.Visitor, renewed), nil)
 		_, err = w.SignIn.Begin(ctx(), w.Visitor, alice, testkit.Password, "")
-		want(t, "the old password", err, prove.ErrCredentials)
+		testkit.Want(t, "the old password", err, prove.ErrCredentials)
 	})
 }
 
@@ -190,21 +182,21 @@ func verify(t *testing.T, w *testkit.World, s prove.Signed, a policy.Action) (pr
 
 func TestASignInBegunBeforeANewPasswordIsOver(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		app := w.Bind(w.Owner(alice))
 		s, _ := w.Signed(w.Visitor, alice, app)
 		w.Clock.Advance(time.Minute)
 		attacker := w.Password(testkit.From(9), alice)
 		_, err := w.Self.ChangePassword(ctx(), w.Visitor, s, testkit.Password, "another otter, other vines")
-		want(t, "change the password", err, nil)
+		testkit.Want(t, "change the password", err, nil)
 		_, err = w.Answer(testkit.From(9), attacker, app.Code(0))
-		want(t, "the sign-in from before", err, ceremony.ErrGone)
+		testkit.Want(t, "the sign-in from before", err, ceremony.ErrGone)
 	})
 }
 
 func TestNobodySignsInWithoutAConfirmedAddress(t *testing.T) {
 	t.Parallel()
-	on(t, func(t *testing.T, w *testkit.World) {
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		if _, err := w.SignUp.Create(ctx(), alice, testkit.Password, false); err != nil {
 			t.Fatal(err)
 		}
@@ -216,14 +208,14 @@ func TestNobodySignsInWithoutAConfirmedAddress(t *testing.T) {
 			return w.SignIn.Answer(ctx(), w.Visitor, p.Token, prove.Answer{Method: factor.Email, Codes: []string{code}})
 		}
 		_, err := answer(p, "123456")
-		want(t, "no code was sent", err, ceremony.ErrNotSent)
-		want(t, "send", w.SignIn.Send(ctx(), w.Visitor, p.Token, factor.Email), nil)
+		testkit.Want(t, "no code was sent", err, ceremony.ErrNotSent)
+		testkit.Want(t, "send", w.SignIn.Send(ctx(), w.Visitor, p.Token, factor.Email), nil)
 		code := w.MailedCode(alice)
 		other := w.Password(w.Visitor, alice)
 		_, err = answer(other, code)
-		want(t, "in another sign-in", err, ceremony.ErrNotSent)
+		testkit.Want(t, "in another sign-in", err, ceremony.ErrNotSent)
 		w.Clock.Advance(time.Minute)
-		want(t, "send again", w.SignIn.Send(ctx(), w.Visitor, p.Token, factor.Email), nil)
+		testkit.Want(t, "send again", w.SignIn.Send(ctx(), w.Visitor, p.Token, factor.Email), nil)
 		done, err := answer(p, code)
 		if err != nil || done.Session == nil {
 			t.Fatalf("the code before the newest: %v", err)

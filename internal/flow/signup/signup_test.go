@@ -2,7 +2,6 @@ package signup_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -22,19 +21,8 @@ const alice = "alice@example.com"
 func ctx() context.Context { return context.Background() }
 
 func on(t *testing.T, f func(t *testing.T, w *testkit.World)) {
-	for _, e := range storetest.Engines {
-		t.Run(string(e), func(t *testing.T) {
-			t.Parallel()
-			f(t, testkit.New(t, e))
-		})
-	}
-}
-
-func want(t *testing.T, what string, got, want error) {
 	t.Helper()
-	if !errors.Is(got, want) {
-		t.Errorf("%s: got %v, want %v", what, got, want)
-	}
+	testkit.On(t, f, storetest.Engines...)
 }
 
 func begin(w *testkit.World, link secret.Token, n int, email string) (signup.Progress, error) {
@@ -54,7 +42,7 @@ func TestTheSetupLinkMakesOneAccountAndCloses(t *testing.T) {
 	on(t, func(t *testing.T, w *testkit.World) {
 		w.SignUp.Open = false
 		_, err := begin(w, secret.Token{}, 1, alice)
-		want(t, "without a link", err, signup.ErrClosed)
+		testkit.Want(t, "without a link", err, signup.ErrClosed)
 		old, ok, err := w.SignUp.SetupLink(ctx())
 		if !ok || err != nil {
 			t.Fatal(ok, err)
@@ -64,11 +52,11 @@ func TestTheSetupLinkMakesOneAccountAndCloses(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = begin(w, old, 1, alice)
-		want(t, "the link before", err, signup.ErrLinkUsed)
+		testkit.Want(t, "the link before", err, signup.ErrLinkUsed)
 		first, err := begin(w, link, 1, alice)
-		want(t, "the link", err, nil)
+		testkit.Want(t, "the link", err, nil)
 		second, err := begin(w, link, 2, "bob@example.com")
-		want(t, "the link in another browser", err, nil)
+		testkit.Want(t, "the link in another browser", err, nil)
 		mine, his := w.MailedCode(alice), w.MailedCode("bob@example.com")
 		made := 0
 		for _, err := range storetest.Parallel(2, func(n int) error {
@@ -78,13 +66,13 @@ func TestTheSetupLinkMakesOneAccountAndCloses(t *testing.T) {
 			if err == nil {
 				made++
 			} else {
-				want(t, "the other", err, signup.ErrLinkUsed)
+				testkit.Want(t, "the other", err, signup.ErrLinkUsed)
 			}
 		}
 		if made != 1 || accounts(t, w) != 1 {
 			t.Errorf("%d confirmed, %d accounts", made, accounts(t, w))
 		}
-		want(t, "the link again", w.SignUp.Link(ctx(), link), signup.ErrLinkUsed)
+		testkit.Want(t, "the link again", w.SignUp.Link(ctx(), link), signup.ErrLinkUsed)
 		if _, ok, err := w.SignUp.SetupLink(ctx()); ok || err != nil {
 			t.Errorf("another link where there is an account: %v", err)
 		}
@@ -100,18 +88,18 @@ func TestASetupLinkEndsAfterADay(t *testing.T) {
 	}
 	w.Clock.Advance(signup.LinkLifetime)
 	_, err = begin(w, link, 1, alice)
-	want(t, "a day later", err, signup.ErrLinkUsed)
+	testkit.Want(t, "a day later", err, signup.ErrLinkUsed)
 	made, _ := secret.NewToken(testRandom{})
-	want(t, "a made-up one", w.SignUp.Link(ctx(), made), signup.ErrNoLink)
+	testkit.Want(t, "a made-up one", w.SignUp.Link(ctx(), made), signup.ErrNoLink)
 }
 
 func TestASetupLinkIsForTheFirstAccountAlone(t *testing.T) {
 	t.Parallel()
 	on(t, func(t *testing.T, w *testkit.World) {
 		link, _, err := w.SignUp.SetupLink(ctx())
-		want(t, "link", err, nil)
+		testkit.Want(t, "link", err, nil)
 		w.Owner(alice)
-		want(t, "once an account exists", w.SignUp.Link(ctx(), link), signup.ErrLinkUsed)
+		testkit.Want(t, "once an account exists", w.SignUp.Link(ctx(), link), signup.ErrLinkUsed)
 		if _, ok, err := w.SignUp.SetupLink(ctx()); ok || err != nil {
 			t.Errorf("another link was made: %v", err)
 		}
@@ -124,29 +112,29 @@ func TestSendingHasACeilingForAll(t *testing.T) {
 	w.Prover.SendCeiling = 3
 	for n := range 3 {
 		_, err := begin(w, secret.Token{}, n+1, fmt.Sprintf("person%d@example.com", n))
-		want(t, "below the ceiling", err, nil)
+		testkit.Want(t, "below the ceiling", err, nil)
 	}
 	_, err := begin(w, secret.Token{}, 9, "one-more@example.com")
-	want(t, "above it", err, ceremony.ErrSendTooMany)
+	testkit.Want(t, "above it", err, ceremony.ErrSendTooMany)
 	w.Clock.Advance(24 * time.Hour)
 	_, err = begin(w, secret.Token{}, 9, "one-more@example.com")
-	want(t, "a day later", err, nil)
+	testkit.Want(t, "a day later", err, nil)
 }
 
 func TestAMailedCodeEndsAfterTenMinutes(t *testing.T) {
 	t.Parallel()
 	on(t, func(t *testing.T, w *testkit.World) {
 		link, _, err := w.SignUp.SetupLink(ctx())
-		want(t, "link", err, nil)
+		testkit.Want(t, "link", err, nil)
 		p, err := begin(w, link, 1, alice) // a set-up lasts an hour, its code does not
-		want(t, "begin", err, nil)
+		testkit.Want(t, "begin", err, nil)
 		w.Clock.Advance(ceremony.CodeLifetime)
 		_, err = w.SignUp.Confirm(ctx(), testkit.From(1), p.Token, w.MailedCode(alice))
-		want(t, "at ten minutes", err, ceremony.ErrCodeExpired)
-		want(t, "another", w.SignUp.Resend(ctx(), testkit.From(1), p.Token), nil)
+		testkit.Want(t, "at ten minutes", err, ceremony.ErrCodeExpired)
+		testkit.Want(t, "another", w.SignUp.Resend(ctx(), testkit.From(1), p.Token), nil)
 		w.Clock.Advance(ceremony.CodeLifetime - time.Microsecond)
 		_, err = w.SignUp.Confirm(ctx(), testkit.From(1), p.Token, w.MailedCode(alice))
-		want(t, "just before", err, nil)
+		testkit.Want(t, "just before", err, nil)
 	})
 }
 
@@ -163,7 +151,7 @@ func TestConfirmingTwiceAtOnceMakesOneAccount(t *testing.T) {
 	t.Parallel()
 	on(t, func(t *testing.T, w *testkit.World) {
 		p, err := begin(w, secret.Token{}, 1, alice)
-		want(t, "begin", err, nil)
+		testkit.Want(t, "begin", err, nil)
 		code, made := w.MailedCode(alice), 0
 		for _, err := range storetest.Parallel(20, func(n int) error {
 			_, err := w.SignUp.Confirm(ctx(), testkit.From(n), p.Token, code)
@@ -238,28 +226,28 @@ func TestCodesAreSentWithinLimits(t *testing.T) {
 	t.Parallel()
 	on(t, func(t *testing.T, w *testkit.World) {
 		p, err := begin(w, secret.Token{}, 1, alice)
-		want(t, "first", err, nil)
+		testkit.Want(t, "first", err, nil)
 		err = w.SignUp.Resend(ctx(), testkit.From(1), p.Token)
-		want(t, "at once", err, ceremony.ErrSendSoon)
+		testkit.Want(t, "at once", err, ceremony.ErrSendSoon)
 		if s := fault.From(err).Args["Seconds"]; s != 60 {
 			t.Errorf("says %v seconds", s)
 		}
 		sent := []string{w.MailedCode(alice)}
 		for range ceremony.SendsPerHour - 1 {
 			w.Clock.Advance(ceremony.ResendAfter)
-			want(t, "after a minute", w.SignUp.Resend(ctx(), testkit.From(1), p.Token), nil)
+			testkit.Want(t, "after a minute", w.SignUp.Resend(ctx(), testkit.From(1), p.Token), nil)
 			sent = append(sent, w.MailedCode(alice))
 		}
 		w.Clock.Advance(ceremony.ResendAfter)
-		want(t, "the sixth in the hour", w.SignUp.Resend(ctx(), testkit.From(1), p.Token), ceremony.ErrSendTooMany)
+		testkit.Want(t, "the sixth in the hour", w.SignUp.Resend(ctx(), testkit.From(1), p.Token), ceremony.ErrSendTooMany)
 		_, err = begin(w, secret.Token{}, 2, " ALICE@example.com")
-		want(t, "the sixth from elsewhere", err, ceremony.ErrSendTooMany)
+		testkit.Want(t, "the sixth from elsewhere", err, ceremony.ErrSendTooMany)
 		_, err = begin(w, secret.Token{}, 2, "bob@example.com")
-		want(t, "another address", err, nil)
+		testkit.Want(t, "another address", err, nil)
 		_, err = w.SignUp.Confirm(ctx(), testkit.From(1), p.Token, sent[2])
-		want(t, "the third newest", err, ceremony.ErrSentWrong)
+		testkit.Want(t, "the third newest", err, ceremony.ErrSentWrong)
 		_, err = w.SignUp.Confirm(ctx(), testkit.From(1), p.Token, sent[3])
-		want(t, "the second newest", err, nil)
+		testkit.Want(t, "the second newest", err, nil)
 	})
 }
 
@@ -267,28 +255,28 @@ func TestASignUpHasFiveTriesAndItsTime(t *testing.T) {
 	t.Parallel()
 	on(t, func(t *testing.T, w *testkit.World) {
 		p, err := begin(w, secret.Token{}, 1, alice)
-		want(t, "begin", err, nil)
+		testkit.Want(t, "begin", err, nil)
 		code := w.MailedCode(alice)
 		for n := range throttle.CeremonyTries {
 			if n == 2 { // a new code forgives nothing
 				w.Clock.Advance(time.Minute)
-				want(t, "resend", w.SignUp.Resend(ctx(), testkit.From(1), p.Token), nil)
+				testkit.Want(t, "resend", w.SignUp.Resend(ctx(), testkit.From(1), p.Token), nil)
 				code = w.MailedCode(alice)
 			}
 			_, err := w.SignUp.Confirm(ctx(), testkit.From(n), p.Token, "wrong")
-			want(t, "wrong", err, ceremony.ErrSentWrong)
+			testkit.Want(t, "wrong", err, ceremony.ErrSentWrong)
 		}
 		_, err = w.SignUp.Confirm(ctx(), testkit.From(9), p.Token, code)
-		want(t, "the right one, too late", err, ceremony.ErrNoTries)
+		testkit.Want(t, "the right one, too late", err, ceremony.ErrNoTries)
 		p, err = begin(w, secret.Token{}, 1, "bob@example.com")
-		want(t, "begin", err, nil)
+		testkit.Want(t, "begin", err, nil)
 		other, err := begin(w, secret.Token{}, 1, "carol@example.com")
-		want(t, "begin", err, nil)
+		testkit.Want(t, "begin", err, nil)
 		_, err = w.SignUp.Confirm(ctx(), testkit.From(20), other.Token, w.MailedCode("bob@example.com"))
-		want(t, "another's code", err, ceremony.ErrSentWrong)
+		testkit.Want(t, "another's code", err, ceremony.ErrSentWrong)
 		w.Clock.Advance(ceremony.Lifetime)
 		_, err = w.SignUp.Confirm(ctx(), testkit.From(30), p.Token, w.MailedCode("bob@example.com"))
-		want(t, "after ten minutes", err, ceremony.ErrGone)
+		testkit.Want(t, "after ten minutes", err, ceremony.ErrGone)
 	})
 }
 
@@ -297,7 +285,7 @@ func TestAPasswordIsCheckedBeforeACodeIsSent(t *testing.T) {
 	w := testkit.New(t, storetest.SQLite)
 	for password, refusal := range map[string]error{"": account.ErrPasswordMissing, "fourteen chars": account.ErrPasswordShort, "password12345678": account.ErrPasswordCommon, "countersign2026": account.ErrPasswordContext, "alice@example.comalice@example.com": account.ErrPasswordContext} {
 		_, err := w.SignUp.Begin(ctx(), w.Visitor, secret.Token{}, alice, password)
-		want(t, password, err, refusal)
+		testkit.Want(t, password, err, refusal)
 	}
 	for _, email := range []string{"", "alice", "a@b@c", "alice@", "@example.com", "a b@example.com", "a@example.com\r\nBcc: x@example.com", "a\x00@example.com"} {
 		if _, err := begin(w, secret.Token{}, 1, email); fault.From(err).Kind != fault.Invalid {
