@@ -2,6 +2,7 @@
 package secret
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -9,8 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
-
-	"crypto/rand"
 
 	"countersign/internal/fault"
 )

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/rand"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -22,8 +23,6 @@ import (
 	"countersign/internal/store"
 	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
-
-	"crypto/rand"
 )
 
 // productionCost keeps the real cost of a password hash.

@@ -26,10 +26,9 @@ import (
 	"countersign/internal/flow/verify"
 	"countersign/internal/front/api"
 	"countersign/internal/front/request"
-	security "countersign/internal/front/web/security"
-	websignin "countersign/internal/front/web/signin"
-
 	"countersign/internal/front/web/page"
+	"countersign/internal/front/web/security"
+	websignin "countersign/internal/front/web/signin"
 	"countersign/internal/prove"
 	"countersign/internal/secret"
 	"countersign/internal/store"

@@ -118,8 +118,8 @@ func (tx *Tx) AddSentCode(c ceremony.Code, code string) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec("INSERT INTO sent_code (id, ceremony_id, method, destination, digits, key_id, mac, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-		c.ID, c.Ceremony, c.Method, "", c.Digits, c.KeyID, mac, micros(c.CreatedAt), micros(c.ExpiresAt))
+	_, err = tx.exec("INSERT INTO sent_code (id, ceremony_id, method, digits, key_id, mac, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+		c.ID, c.Ceremony, c.Method, c.Digits, c.KeyID, mac, micros(c.CreatedAt), micros(c.ExpiresAt))
 	return err
 }
 

@@ -77,7 +77,6 @@ type Code struct {
 	ID        string
 	Ceremony  string
 	Method    factor.Method
-	To        string // destination, for the bounds on sending
 	Digits    int
 	KeyID     uint32
 	MAC       []byte // the code itself is only ever in the message

@@ -48,20 +48,17 @@ var (
 	ErrBindGone      = fault.New(fault.Expired, "bind.gone")
 	ErrPasswordAlone = fault.New(fault.Conflict, "unbind.password_short")
 	ErrNoDevice      = fault.New(fault.Conflict, "recovery.no_device")
-	ErrNotSaved      = fault.New(fault.Invalid, "recovery.not_saved")
 )
 
 // An Overview is what Security Settings show.
 type Overview struct {
-	Account      account.Account
-	Identity     account.Identity
-	Facts        policy.Facts
-	VirtualMFA   store.VirtualMFA // zero: none
-	CodesLeft    int
-	CodesMadeAt  time.Time
-	Sessions     int
-	LastSignIn   audit.Event // the one before this session's; zero: none
-	PasswordWeak bool        // too short to stand alone
+	Account     account.Account
+	Identity    account.Identity
+	Facts       policy.Facts
+	VirtualMFA  store.VirtualMFA // zero: none
+	CodesLeft   int
+	CodesMadeAt time.Time
+	Sessions    int
 }
 
 // Overview gathers the state of every row.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"embed"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -13,8 +14,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"embed"
 
 	"countersign/internal/fault"
 	"countersign/internal/front/request"

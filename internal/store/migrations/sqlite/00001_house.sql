@@ -110,7 +110,6 @@ CREATE TABLE sent_code (
   id TEXT PRIMARY KEY,
   ceremony_id TEXT NOT NULL REFERENCES ceremony (id) ON DELETE CASCADE,
   method TEXT NOT NULL,
-  destination TEXT NOT NULL,
   digits INTEGER NOT NULL,
   key_id INTEGER NOT NULL,
   mac BLOB NOT NULL,
