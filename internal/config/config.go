@@ -91,6 +91,9 @@ func (c *Config) Check() error {
 		say("public_url", "%q is not like https://id.example.com", c.PublicURL)
 	} else {
 		c.PublicURL = u.Scheme + "://" + u.Host
+		if u.Scheme == "http" && c.TLSCert != "" {
+			say("public_url", "%s must be https: the server itself serves TLS", c.PublicURL)
+		}
 		if u.Scheme == "http" && !local(u.Hostname()) {
 			say("public_url", "%s must be https: passwords cross the network", c.PublicURL)
 		}

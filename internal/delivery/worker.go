@@ -22,7 +22,7 @@ const (
 	AtOnce      = 2               // messages being sent at the same time
 	FirstRetry  = 5 * time.Second // doubled from attempt to attempt
 	LastRetry   = time.Hour       // and never more than this
-	Grace       = 10 * time.Second
+	Grace       = 5 * time.Second
 
 	pollEvery   = 2 * time.Second
 	sendTimeout = 90 * time.Second
