@@ -127,6 +127,7 @@ var beside = []string{"internal/testkit", "internal/store/storetest", "internal/
 var withinFloor = []struct{ from, to string }{
 	{"internal/domain/", "internal/domain/"},
 	{"internal/front/web/page", "internal/front/request"},
+	{"internal/delivery", "internal/delivery/smpp"},
 	{"internal/fault", ""}, {"internal/secret", "internal/fault"}, {"internal/locale", "internal/fault"},
 }
 
