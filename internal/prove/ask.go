@@ -5,6 +5,7 @@ import (
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/factor"
+	"countersign/internal/domain/message"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/store"
 )
@@ -14,7 +15,16 @@ type Offer struct {
 	Method      factor.Method
 	Destination string // masked
 	Device      string // its name
-	Sent        bool   // a code is on its way
+	Down        bool   // codes cannot be sent by it at all
+	LastUsedAt  time.Time
+	Fate
+}
+
+// A Fate is what became of the newest code that a ceremony sent.
+type Fate struct {
+	Sent    bool // there is one
+	Delayed bool // it has not gone out yet, and was tried
+	Failed  bool // it will not go out
 }
 
 // Asked is what a visitor is asked in a ceremony.
@@ -32,23 +42,55 @@ func (p *Prover) Ask(tx *store.Tx, v Visitor, i account.Identity, ceremonyID str
 	}
 	a.Digits = throttle.DigitsAt(a.Codes)
 	for _, m := range methods {
-		o := Offer{Method: m}
+		o := Offer{Method: m, Down: p.Sending.Can(m) != nil}
 		switch m {
 		case factor.Email:
-			sent, err := tx.SentCodes(ceremonyID)
+			o.Destination = account.MaskEmail(i.Email)
+		case factor.SMS:
+			phone, err := tx.Peek().Phone(i.Account, i.ID)
 			if err != nil {
 				return a, err
 			}
-			o.Destination, o.Sent = account.MaskEmail(i.Email), len(sent) > 0
+			o.Destination, o.LastUsedAt = phone.Number.Mask(), phone.LastUsedAt
+			o.Down = o.Down || !p.Sending.Reaches(phone.Number.Country())
 		case factor.VirtualMFA:
 			device, err := tx.Peek().VirtualMFA(i.Account, i.ID)
 			if err != nil {
 				return a, err
 			}
-			o.Device = device.Name
+			o.Device, o.LastUsedAt = device.Name, device.LastUsedAt
+		}
+		if m.Sent() {
+			if o.Fate, err = FateOf(tx.Peek(), ceremonyID, m); err != nil {
+				return a, err
+			}
 		}
 		a.Offers = append(a.Offers, o)
 	}
-	_, a.Resend, err = tx.Counted("resend:"+ceremonyID, tx.Now)
+	a.Resend, err = ResendIn(tx.Peek(), ceremonyID, tx.Now)
 	return a, err
+}
+
+// ResendIn is how long a ceremony waits until it may send another code.
+func ResendIn(r *store.Reader, ceremonyID string, now time.Time) (time.Duration, error) {
+	n, wait, err := r.Counted(throttle.ResendScope(ceremonyID), now)
+	if n == 0 { // given back
+		wait = 0
+	}
+	return wait, err
+}
+
+// FateOf says what became of the newest code that a ceremony sent by a method.
+func FateOf(r *store.Reader, ceremonyID string, m factor.Method) (f Fate, err error) {
+	sent, err := r.SentCodes(ceremonyID, m)
+	if err != nil || len(sent) == 0 {
+		return f, err
+	}
+	f.Sent = true
+	state, _, reason, err := r.Outcome(sent[0].Message)
+	if known, err := store.HasRow(err); err != nil || !known {
+		return f, err // long gone, or one that carries no code
+	}
+	f.Failed, f.Delayed = state == message.Dead, state == message.Queued && reason != ""
+	return f, nil
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"time"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
@@ -13,7 +12,6 @@ import (
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/fault"
-	"countersign/internal/secret"
 	"countersign/internal/store"
 )
 
@@ -37,6 +35,9 @@ type Answer struct {
 	// Resynchronise takes exactly two codes in a row from anywhere within ten
 	// steps, whatever the price: they are at least as hard to guess.
 	Resynchronise bool
+	// New says that the code was sent to an address that is to be confirmed:
+	// whoever mistypes it is signed in, and no alarm.
+	New bool
 }
 
 // parse takes the codes as typed.
@@ -119,16 +120,21 @@ func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, cer
 			return err
 		}, a, err
 
-	case factor.Email:
+	case factor.Email, factor.SMS:
 		code := factor.NormalCode(first(answer.Codes))
 		if code == "" {
 			return nil, a, factor.ErrCodeMissing
 		}
 		a, err = p.chargeCode(ctx, v, i, ceremonyID, func(tx *store.Tx, price int) error {
-			return longEnough(tx, ceremonyID, code, throttle.DigitsAt(price))
+			return longEnough(tx, ceremonyID, answer.Method, code, throttle.DigitsAt(price))
 		})
-		a.mailed = true
-		return func(tx *store.Tx) error { return checkSentCode(tx, ceremonyID, code) }, a, err
+		a.confirming = answer.New || answer.Method == factor.Email
+		return func(tx *store.Tx) error {
+			if err := checkSentCode(tx, ceremonyID, answer.Method, code); err != nil || answer.Method != factor.SMS {
+				return err
+			}
+			return tx.UsePhone(i.Account, i.ID)
+		}, a, err
 
 	case factor.RecoveryCode:
 		code, err := factor.ParseRecoveryCode(first(answer.Codes))
@@ -184,11 +190,11 @@ func checkVirtualMFA(tx *store.Tx, i account.Identity, codes []string, pair bool
 }
 
 // longEnough refuses a code that was sent before the price rose.
-func longEnough(tx *store.Tx, ceremonyID, code string, digits int) error {
+func longEnough(tx *store.Tx, ceremonyID string, m factor.Method, code string, digits int) error {
 	if len(code) >= digits {
 		return nil
 	}
-	sent, err := tx.SentCodes(ceremonyID)
+	sent, err := tx.SentCodes(ceremonyID, m)
 	if err != nil {
 		return err
 	}
@@ -200,8 +206,8 @@ func longEnough(tx *store.Tx, ceremonyID, code string, digits int) error {
 	return ceremony.ErrLongerAsked
 }
 
-func checkSentCode(tx *store.Tx, ceremonyID, code string) error {
-	sent, err := tx.SentCodes(ceremonyID)
+func checkSentCode(tx *store.Tx, ceremonyID string, m factor.Method, code string) error {
+	sent, err := tx.SentCodes(ceremonyID, m)
 	if err != nil {
 		return err
 	}
@@ -252,7 +258,7 @@ func (p *Prover) CheckSent(ctx context.Context, v Visitor, ceremonyID, typed str
 		return err
 	}
 	err = p.DB.Write(ctx, v.Actor(), func(tx *store.Tx) error {
-		refusal = checkSentCode(tx, ceremonyID, code)
+		refusal = checkSentCode(tx, ceremonyID, factor.Email, code)
 		var f *fault.Fault
 		if refusal != nil && (!errors.As(refusal, &f) || f.Kind == fault.Unavailable) {
 			return refusal // ours, not the visitor's
@@ -269,72 +275,4 @@ func (p *Prover) CheckSent(ctx context.Context, v Visitor, ceremonyID, typed str
 		err = refusal
 	}
 	return err
-}
-
-// Send makes a code for a ceremony and puts it into the outbox, within a
-// write. The destination is the server's own record, never the request's.
-// The refusal of one that comes too soon is a value: the write goes on.
-func (p *Prover) Send(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Ceremony, to string, purpose string) (refusal, err error) {
-	return p.SendAs(tx, v, i, c, to, func(code string, expires time.Time) error {
-		return tx.AddMessage(p.Service.Code(v.Locale, i.Account, to, purpose, code, expires))
-	})
-}
-
-// SendAs is Send with a message of the caller's: one that does not carry the
-// code leaves a ceremony that looks like any other and that nobody can finish.
-func (p *Prover) SendAs(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Ceremony, to string, add func(code string, expires time.Time) error) (refusal, err error) {
-	if p.NoMail {
-		return nil, ErrNoMail
-	}
-	whose := "sends:"
-	if i.ID == "" { // whoever signs up with an address must not use up its owner's
-		whose = "sends:new:"
-	}
-	destination := whose + fmt.Sprintf("%x", sha256.Sum256([]byte(account.EmailKey(to))))
-	soon, wait, err := tx.Count("resend:"+c.ID, 1, ceremony.ResendAfter)
-	if err != nil {
-		return nil, err
-	}
-	if !soon {
-		return ceremony.ErrSendSoon.After(wait).With("Seconds", int((wait+time.Second-1)/time.Second)), nil
-	}
-	payer := string(i.Account)
-	if payer == "" { // of no account yet: the network's
-		payer = throttle.Network(v.Address).String()
-	}
-	for _, limit := range []struct {
-		scope string
-		n     int
-		in    time.Duration
-	}{{destination, ceremony.SendsPerHour, ceremony.SendWindow}, {"sends:" + payer, ceremony.SendsPerDay, ceremony.AccountSendLimit}, {"sends:all", p.SendCeiling, ceremony.AccountSendLimit}} {
-		ok, wait, err := tx.Count(limit.scope, limit.n, limit.in)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			return ceremony.ErrSendTooMany.After(wait), tx.Uncount("resend:" + c.ID)
-		}
-	}
-	price := 1
-	if i.ID != "" {
-		if price, err = p.PriceIn(tx, v, i); err != nil {
-			return nil, err
-		}
-	}
-	code, err := secret.Digits(p.Random, throttle.DigitsAt(price))
-	if err != nil {
-		return nil, err
-	}
-	id, err := p.DB.NewID()
-	if err != nil {
-		return nil, err
-	}
-	expires := tx.Now.Add(ceremony.CodeLifetime)
-	if err := tx.AddSentCode(ceremony.Code{ID: id, Ceremony: c.ID, Method: factor.Email, Digits: len(code), CreatedAt: tx.Now, ExpiresAt: expires}, code); err != nil {
-		return nil, err
-	}
-	if err := add(code, expires); err != nil {
-		return nil, err
-	}
-	return nil, tx.Record(audit.Event{Account: i.Account, Name: audit.CodeSend, Identity: i.ID, Details: map[string]string{"method": string(factor.Email), "to": account.MaskEmail(to)}})
 }

@@ -60,7 +60,7 @@ func TestEveryDoorChargesTheSameBudget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Verify.Send(ctx(), testkit.From(1), s, id); err != nil {
+		if err := w.Verify.Send(ctx(), testkit.From(1), s, id, factor.Email); err != nil {
 			t.Fatal(err)
 		}
 		for n := range 3 {

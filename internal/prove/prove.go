@@ -53,16 +53,11 @@ type Prover struct {
 	// hour raise the price for everybody.
 	FleetAlarm int
 
-	// NoMail says that no mail server is configured: codes cannot be sent.
-	NoMail bool
-
-	// SendCeiling is how many codes are sent in a day, to everybody together.
-	SendCeiling int
+	Sending Sending
 }
 
 // Faults about trying too often.
 var (
-	ErrNoMail           = fault.New(fault.Unavailable, "mail.unavailable").After(time.Hour)
 	ErrTooManyCodes     = fault.New(fault.Throttled, "code.too_many")
 	ErrTooManyPasswords = fault.New(fault.Throttled, "password.too_many")
 	ErrCredentials      = fault.New(fault.Unproven, "signin.wrong").On("username")
@@ -88,7 +83,8 @@ type attempt struct {
 	network string
 	charge  throttle.Charge
 	price   int
-	mailed  bool // a code of a mailbox: the identity has no second step yet
+
+	confirming bool // an address is being confirmed, or a mailbox is all there is
 }
 
 // lane finds the visitor's known device for the identity. An old cookie that
@@ -247,7 +243,7 @@ func (p *Prover) tellOfFailure(tx *store.Tx, v Visitor, i account.Identity, a at
 			return err
 		}
 	}
-	if kind == message.SecondStepFailed && a.mailed {
+	if kind == message.SecondStepFailed && a.confirming {
 		return nil // whoever confirms an address mistypes now and then
 	}
 	first, _, err := tx.Count("told:"+string(kind)+":"+string(i.ID), 1, 24*time.Hour)
@@ -257,7 +253,17 @@ func (p *Prover) tellOfFailure(tx *store.Tx, v Visitor, i account.Identity, a at
 	return p.Notify(tx, v, i, kind)
 }
 
-// Notify puts a notice to the identity into the outbox.
-func (p *Prover) Notify(tx *store.Tx, v Visitor, i account.Identity, kind message.Kind) error {
-	return tx.AddMessage(p.Service.Notice(i, kind, message.Circumstances{At: tx.Now, Address: v.Address.String(), UserAgent: v.UserAgent}))
+// Notify mails the identity about what has happened, and whoever else is
+// concerned.
+func (p *Prover) Notify(tx *store.Tx, v Visitor, i account.Identity, kind message.Kind, also ...message.Recipient) error {
+	c := message.Circumstances{At: tx.Now, Address: v.Address.String(), UserAgent: v.UserAgent}
+	for _, to := range append([]message.Recipient{{Channel: message.Email, To: i.Email}}, also...) {
+		if to.Channel == message.SMS && (p.Sending.NoTexts || !p.Sending.Reaches(account.Phone(to.To).Country())) {
+			continue
+		}
+		if err := tx.AddMessage(p.Service.Notice(i, to, kind, c)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -94,6 +94,16 @@ func (tx *Tx) ConfirmEmail(id account.IdentityID) error {
 	return tx.one(ErrNoRow, "UPDATE identity SET email_confirmed_at = $2 WHERE id = $1", id, micros(tx.Now))
 }
 
+// SetEmail makes a confirmed address the one that the identity signs in with;
+// account.ErrEmailTaken if it serves another.
+func (tx *Tx) SetEmail(id account.IdentityID, email string) error {
+	err := tx.one(ErrNoRow, "UPDATE identity SET email = $2, email_key = $3, email_confirmed_at = $4 WHERE id = $1", id, email, account.EmailKey(email), micros(tx.Now))
+	if err != nil && tx.db.dialect.taken(err) {
+		return account.ErrEmailTaken
+	}
+	return err
+}
+
 // SetLocale keeps the language that messages to the identity are written in.
 func (tx *Tx) SetLocale(id account.IdentityID, locale string) error {
 	return tx.one(ErrNoRow, "UPDATE identity SET locale = $2 WHERE id = $1", id, locale)

@@ -90,6 +90,21 @@ func (tx *Tx) SpendTry(id string, gone error) error {
 	return tx.one(gone, "UPDATE ceremony SET tries_left = tries_left - 1 WHERE id = $1 AND tries_left > 0 AND expires_at > $2", id, micros(tx.Now))
 }
 
+// SavePrivate keeps what a ceremony now holds, and voids the codes that it
+// sent so far: they belong to what it held before. gone is returned when it
+// was finished meanwhile.
+func (tx *Tx) SavePrivate(id string, p ceremony.Private, gone error) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.exec("DELETE FROM sent_code WHERE ceremony_id = $1", id); err != nil {
+		return err
+	}
+	s := tx.db.config.Keys.Seal(privatePlace(id), b)
+	return tx.one(gone, "UPDATE ceremony SET key_id = $2, private = $3 WHERE id = $1", id, s.KeyID, s.Box)
+}
+
 // SaveProofs keeps the proofs given in a ceremony; gone is returned when it
 // was finished meanwhile.
 func (tx *Tx) SaveProofs(id string, proofs []factor.Proof, gone error) error {
@@ -118,8 +133,8 @@ func (tx *Tx) AddSentCode(c ceremony.Code, code string) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec("INSERT INTO sent_code (id, ceremony_id, method, digits, key_id, mac, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-		c.ID, c.Ceremony, c.Method, c.Digits, c.KeyID, mac, micros(c.CreatedAt), micros(c.ExpiresAt))
+	_, err = tx.exec("INSERT INTO sent_code (id, ceremony_id, method, digits, key_id, mac, created_at, expires_at, message_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+		c.ID, c.Ceremony, c.Method, c.Digits, c.KeyID, mac, micros(c.CreatedAt), micros(c.ExpiresAt), c.Message)
 	return err
 }
 
@@ -127,14 +142,14 @@ func (r *Reader) codeMAC(key uint32, ceremonyID, code string) ([]byte, error) {
 	return r.db.config.Keys.MAC(key, "sent code", []byte(ceremonyID+"\x00"+code))
 }
 
-// SentCodes returns the newest codes of a ceremony that may still count,
-// newest first, expired ones included.
-func (r *Reader) SentCodes(ceremonyID string) (list []ceremony.Code, err error) {
-	err = r.each("SELECT id, method, digits, key_id, mac, created_at, expires_at FROM sent_code WHERE ceremony_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2", []any{ceremonyID, ceremony.CodesValid},
+// SentCodes returns the newest codes that a ceremony sent by the method and
+// that may still count, newest first, expired ones included.
+func (r *Reader) SentCodes(ceremonyID string, m factor.Method) (list []ceremony.Code, err error) {
+	err = r.each("SELECT id, digits, key_id, mac, created_at, expires_at, message_id FROM sent_code WHERE ceremony_id = $1 AND method = $2 ORDER BY created_at DESC, id DESC LIMIT $3", []any{ceremonyID, m, ceremony.CodesValid},
 		func(scan func(...any) error) error {
-			c := ceremony.Code{Ceremony: ceremonyID}
+			c := ceremony.Code{Ceremony: ceremonyID, Method: m}
 			var created, expires int64
-			err := scan(&c.ID, &c.Method, &c.Digits, &c.KeyID, &c.MAC, &created, &expires)
+			err := scan(&c.ID, &c.Digits, &c.KeyID, &c.MAC, &created, &expires, &c.Message)
 			c.CreatedAt, c.ExpiresAt = instant(created), instant(expires)
 			list = append(list, c)
 			return err

@@ -143,15 +143,6 @@ func (tx *Tx) resealSeeds(n *int) error {
 	return nil
 }
 
-// Facts about what an identity has bound.
-func (r *Reader) bound(a account.ID, i account.IdentityID) (virtualMFA bool, codes int, err error) {
-	virtualMFA, err = r.HasVirtualMFA(a, i)
-	if err == nil {
-		codes, _, err = r.RecoveryCodesLeft(a, i)
-	}
-	return virtualMFA, codes, err
-}
-
 // HasRow turns ErrNoRow into false.
 func HasRow(err error) (bool, error) {
 	if errors.Is(err, ErrNoRow) {

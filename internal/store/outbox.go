@@ -14,19 +14,24 @@ import (
 // letter is the sealed part of a message: all that is private.
 type letter struct {
 	To, Subject, Text, HTML, Locale string
+	Params                          map[string]string `json:",omitempty"`
+	Charges                         []string          `json:",omitempty"`
 }
 
 func letterPlace(id string) secret.Place {
 	return secret.Place{Table: "outbox", Row: id, Column: "sealed"}
 }
 
-// AddMessage puts a message into the outbox; it is sent after the commit.
-func (tx *Tx) AddMessage(m message.Message) error {
-	id, err := tx.db.NewID()
-	if err != nil {
-		return err
+// AddMessage puts a message into the outbox, under its own id if it has one;
+// it is sent after the commit.
+func (tx *Tx) AddMessage(m message.Message) (err error) {
+	id := m.ID
+	if id == "" {
+		if id, err = tx.db.NewID(); err != nil {
+			return err
+		}
 	}
-	b, err := json.Marshal(letter{m.To, m.Subject, m.Text, m.HTML, m.Locale})
+	b, err := json.Marshal(letter{m.To, m.Subject, m.Text, m.HTML, m.Locale, m.Params, m.Charges})
 	if err != nil {
 		return err
 	}
@@ -34,7 +39,7 @@ func (tx *Tx) AddMessage(m message.Message) error {
 	_, err = tx.exec(`INSERT INTO outbox (id, account_id, channel, kind, key_id, sealed, state, attempts, created_at, expires_at, next_at, sent_at, last_error)
 		VALUES ($1, $2, $3, $4, $5, $6, 'queued', 0, $7, $8, $7, 0, '')`,
 		id, m.Account, m.Channel, m.Kind, s.KeyID, s.Box, micros(tx.Now), micros(m.ExpiresAt))
-	tx.onDone = append(tx.onDone, tx.db.wake)
+	tx.OnDone(tx.db.wake)
 	return err
 }
 
@@ -63,13 +68,14 @@ func (r *Reader) scanMessage(scan func(...any) error) (m message.Message, err er
 	}
 	var l letter
 	err = json.Unmarshal(b, &l)
-	m.To, m.Subject, m.Text, m.HTML, m.Locale = l.To, l.Subject, l.Text, l.HTML, l.Locale
+	m.To, m.Subject, m.Text, m.HTML, m.Locale, m.Params, m.Charges = l.To, l.Subject, l.Text, l.HTML, l.Locale, l.Params, l.Charges
 	return m, err
 }
 
-// ClaimMessage takes one due message, for the length of lease: if nothing is
-// heard of it by then, another worker takes it. One statement decides.
-func (db *DB) ClaimMessage(ctx context.Context, lease time.Duration) (m message.Message, found bool, err error) {
+// ClaimMessage takes one due message of channel, for the length of lease: if
+// nothing is heard of it by then, another worker takes it. One statement
+// decides.
+func (db *DB) ClaimMessage(ctx context.Context, lease time.Duration, channel message.Channel) (m message.Message, found bool, err error) {
 	err = db.Write(ctx, audit.Housekeeping("delivery"), func(tx *Tx) error {
 		skip := ""
 		if db.dialect.postgres {
@@ -77,8 +83,8 @@ func (db *DB) ClaimMessage(ctx context.Context, lease time.Duration) (m message.
 		}
 		m, err = tx.scanMessage(func(into ...any) error {
 			return tx.row(`UPDATE outbox SET attempts = attempts + 1, next_at = $2 WHERE id =
-				(SELECT id FROM outbox WHERE state = 'queued' AND next_at <= $1 ORDER BY next_at, id LIMIT 1`+skip+`) RETURNING `+messageColumns,
-				[]any{micros(tx.Now), micros(tx.Now.Add(lease))}, into...)
+				(SELECT id FROM outbox WHERE state = 'queued' AND next_at <= $1 AND channel = $3 ORDER BY next_at, id LIMIT 1`+skip+`) RETURNING `+messageColumns,
+				[]any{micros(tx.Now), micros(tx.Now.Add(lease)), channel}, into...)
 		})
 		if errors.Is(err, secret.ErrSealed) { // lost for good: it must not stand in the way of the others
 			_, err := tx.exec("UPDATE outbox SET state = 'dead', last_error = 'cannot be opened with the present keys' WHERE id = $1", m.ID)
@@ -93,12 +99,43 @@ func (db *DB) ClaimMessage(ctx context.Context, lease time.Duration) (m message.
 func (db *DB) setMessage(ctx context.Context, id string, state message.State, reason string, next time.Time) error {
 	return db.Write(ctx, audit.Housekeeping("delivery"), func(tx *Tx) error {
 		var sent time.Time
-		if state == message.Sent {
+		switch state {
+		case message.Sent:
 			sent = tx.Now
+		case message.Dead:
+			if err := tx.refund(id); err != nil {
+				return err
+			}
 		}
 		return tx.one(ErrNoRow, "UPDATE outbox SET state = $2, last_error = $3, next_at = $4, sent_at = $5 WHERE id = $1 AND state = 'queued'",
 			id, state, clip(reason, 500), micros(next), micros(sent))
 	})
+}
+
+// refund gives back what a message was counted for: whoever asked for it did
+// not get it.
+func (tx *Tx) refund(id string) error {
+	m, err := tx.scanMessage(func(into ...any) error {
+		return tx.row("SELECT "+messageColumns+" FROM outbox WHERE id = $1 AND state = 'queued'", []any{id}, into...)
+	})
+	if errors.Is(err, secret.ErrSealed) {
+		return nil // nobody can say what it was counted for
+	}
+	if err != nil {
+		return err
+	}
+	for _, scope := range m.Charges {
+		if err := tx.Uncount(scope); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Outcome says how far a message has come, and how often it was tried.
+func (r *Reader) Outcome(id string) (state message.State, attempts int, reason string, err error) {
+	err = r.row("SELECT state, attempts, last_error FROM outbox WHERE id = $1", []any{id}, &state, &attempts, &reason)
+	return state, attempts, reason, err
 }
 
 // MessageSent says that the message is on its way.

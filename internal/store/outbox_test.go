@@ -33,7 +33,7 @@ func TestEveryMessageIsClaimedByOneWorker(t *testing.T) {
 		errs := storetest.Parallel(8, func(n int) error {
 			db := []*store.DB{w.DB, other}[n%2]
 			for {
-				m, found, err := db.ClaimMessage(ctx(), time.Minute)
+				m, found, err := db.ClaimMessage(ctx(), time.Minute, message.Email)
 				if err != nil || !found {
 					return err
 				}
@@ -61,11 +61,27 @@ func TestEveryMessageIsClaimedByOneWorker(t *testing.T) {
 
 func claim(t *testing.T, w *storetest.World) (message.Message, bool) {
 	t.Helper()
-	m, found, err := w.ClaimMessage(ctx(), time.Minute)
+	m, found, err := w.ClaimMessage(ctx(), time.Minute, message.Email)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m, found
+}
+
+func TestAMessageIsClaimedForItsChannel(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, w *storetest.World) {
+		queue(t, w, 1)
+		for _, step := range []struct {
+			channel message.Channel
+			found   bool
+		}{{message.SMS, false}, {message.Email, true}, {message.Email, false}} {
+			m, found, err := w.ClaimMessage(ctx(), time.Minute, step.channel)
+			if err != nil || found != step.found || found && m.Channel != step.channel {
+				t.Errorf("%s: %v, %v, %v", step.channel, m.Channel, found, err)
+			}
+		}
+	})
 }
 
 func TestAMessageIsTakenOverWhenItsLeaseEnds(t *testing.T) {

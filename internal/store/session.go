@@ -125,14 +125,6 @@ func (tx *Tx) UseVerification(id string, used error) error {
 	return tx.one(used, "DELETE FROM verification WHERE id = $1", id)
 }
 
-// Facts returns what policy needs to know about an identity.
-func (r *Reader) Facts(i account.Identity, proofs []factor.Proof) (policy.Facts, error) {
-	f := policy.Facts{Role: i.Role, EmailConfirmed: !i.EmailConfirmedAt.IsZero(), Proofs: proofs}
-	var err error
-	f.VirtualMFA, f.RecoveryCodes, err = r.bound(i.Account, i.ID)
-	return f, err
-}
-
 // ForgetSession drops a session from the cache, so that the next check reads it.
 func (db *DB) ForgetSession(hash []byte) { db.sessions.entries.Invalidate(string(hash)) }
 

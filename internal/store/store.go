@@ -186,6 +186,9 @@ type Tx struct {
 	onDone []func()
 }
 
+// OnDone has f called once the write is committed.
+func (tx *Tx) OnDone(f func()) { tx.onDone = append(tx.onDone, f) }
+
 // A transaction is one write under way on either engine.
 type transaction interface {
 	queryer

@@ -76,6 +76,20 @@ func (r *Reader) Counted(scope string, now time.Time) (n int, wait time.Duration
 	return n, instant(ends).Sub(now), err
 }
 
+// Windows returns the running windows of the scopes that begin with prefix.
+func (r *Reader) Windows(prefix string, now time.Time) (list []throttle.Window, err error) {
+	err = r.each("SELECT scope, counted, ends_at FROM throttle_window WHERE ends_at > $1 AND counted > 0 AND substr(scope, 1, $2) = $3 ORDER BY scope", []any{micros(now), len(prefix), prefix},
+		func(scan func(...any) error) error {
+			var w throttle.Window
+			var ends int64
+			err := scan(&w.Scope, &w.Counted, &ends)
+			w.Ends = instant(ends)
+			list = append(list, w)
+			return err
+		})
+	return list, err
+}
+
 // CountedIn returns the sum of the running windows of scopes.
 func (r *Reader) CountedIn(scopes []string, now time.Time) (n int, err error) {
 	args := []any{micros(now)}

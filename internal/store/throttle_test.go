@@ -222,7 +222,7 @@ func TestASentCodeBelongsToItsCeremonyAndIsUsedOnce(t *testing.T) {
 		}
 		send(other, "444444")
 		r := w.Read(ctx())
-		sent, err := r.SentCodes(c.ID)
+		sent, err := r.SentCodes(c.ID, factor.Email)
 		if err != nil || len(sent) != ceremony.CodesValid || sent[0].Digits != 10 {
 			t.Fatalf("got %+v, %v", sent, err)
 		}
@@ -250,7 +250,7 @@ func TestASentCodeBelongsToItsCeremonyAndIsUsedOnce(t *testing.T) {
 		if n := wins(t, errs, errFirst); n != 1 {
 			t.Errorf("used %d times", n)
 		}
-		if left, _ := r.SentCodes(other.ID); len(left) != 1 {
+		if left, _ := r.SentCodes(other.ID, factor.Email); len(left) != 1 {
 			t.Error("the other ceremony's code is gone")
 		}
 	})

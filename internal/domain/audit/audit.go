@@ -36,6 +36,14 @@ const (
 	SetupLink           Name = "SetupLink"
 	KeyRotate           Name = "KeyRotate"
 	MessageRetry        Name = "MessageRetry"
+	EmailModify         Name = "EmailModify"
+	MobileBind          Name = "MobileBind"
+	MobileModify        Name = "MobileModify"
+	MobileUnbind        Name = "MobileUnbind"
+	ProtectionAdd       Name = "ProtectionAdd"
+	ProtectionModify    Name = "ProtectionModify"
+	ProtectionRemove    Name = "ProtectionRemove"
+	SendAlarm           Name = "SendAlarm"
 )
 
 // Operator is the chain of what concerns no account.

@@ -23,6 +23,9 @@ const (
 	Verify Kind = "verify" // a proof within a session
 	Bind   Kind = "bind"   // a virtual MFA device
 	Codes  Kind = "codes"  // recovery codes that are being written down
+
+	Contact Kind = "contact" // a new phone or sign-in email
+	Protect Kind = "protect" // a choice in Account Protection
 )
 
 // A Ceremony holds facts; the next step is computed from them.
@@ -52,6 +55,11 @@ type Private struct {
 	Locale       string `json:"locale,omitempty"`
 
 	Codes []string `json:"codes,omitempty"`
+
+	Phone      account.Phone      `json:"phone,omitempty"`
+	Country    string             `json:"country,omitempty"` // as chosen beside the phone
+	Name       string             `json:"name,omitempty"`    // of a device, as typed
+	Protection *policy.Protection `json:"protection,omitempty"`
 }
 
 // Faults about ceremonies.
@@ -80,19 +88,15 @@ type Code struct {
 	Digits    int
 	KeyID     uint32
 	MAC       []byte // the code itself is only ever in the message
+	Message   string // id of the message that carries it
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
 
 // Limits of sent codes.
 const (
-	CodeLifetime     = 10 * time.Minute
-	CodesValid       = 2 // the newest of a ceremony: text messages come late
-	ResendAfter      = time.Minute
-	SendsPerHour     = 5
-	SendsPerDay      = 100 // of one account
-	SendWindow       = time.Hour
-	AccountSendLimit = 24 * time.Hour
+	CodeLifetime = 10 * time.Minute
+	CodesValid   = 2 // the newest of a ceremony: text messages come late
 )
 
 // Faults about sent codes.

@@ -13,6 +13,7 @@ type Method string
 const (
 	Password     Method = "password"
 	Email        Method = "email"
+	SMS          Method = "sms"
 	VirtualMFA   Method = "virtual_mfa"
 	RecoveryCode Method = "recovery_code"
 )
@@ -20,13 +21,16 @@ const (
 // strength orders the methods (NIST SP 800-63B-4 §3): a stronger one may
 // change a weaker one, never the other way round. A recovery code stands in
 // for the device it was made with.
-var strength = map[Method]int{Password: 1, Email: 2, VirtualMFA: 4, RecoveryCode: 4}
+var strength = map[Method]int{Password: 1, Email: 2, SMS: 3, VirtualMFA: 4, RecoveryCode: 4}
 
 // Strength returns the rank of m; 0 for what is no method.
 func (m Method) Strength() int { return strength[m] }
 
 // Guessable reports whether m is a short code, so that its tries must be counted.
-func (m Method) Guessable() bool { return m == Email || m == VirtualMFA }
+func (m Method) Guessable() bool { return m == VirtualMFA || m.Sent() }
+
+// Sent reports whether m is a code that we send.
+func (m Method) Sent() bool { return m == Email || m == SMS }
 
 // A Proof is a method that succeeded.
 type Proof struct {

@@ -31,7 +31,9 @@ type Message struct {
 	To                                   string
 	Subject, Text, HTML                  string
 	Locale                               string
-	CreatedAt, ExpiresAt, NextAt, SentAt time.Time // a zero ExpiresAt means never
+	Params                               map[string]string // of the text, for gateways that hold the template
+	Charges                              []string          // counters that get their one back if the message dies
+	CreatedAt, ExpiresAt, NextAt, SentAt time.Time         // a zero ExpiresAt means never
 	Attempts                             int
 	LastError                            string
 	State                                State

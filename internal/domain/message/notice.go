@@ -1,6 +1,8 @@
 package message
 
 import (
+	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -20,7 +22,15 @@ const (
 	PasswordChanged   Kind = "password_changed"
 	RecoveryCodeUsed  Kind = "recovery_code_used"
 	RecoveryCodesMade Kind = "recovery_codes_made"
+	PhoneAttached     Kind = "phone_attached"
+	PhoneChanged      Kind = "phone_changed"
+	PhoneRemoved      Kind = "phone_removed"
+	EmailChanged      Kind = "email_changed"
+	ProtectionOn      Kind = "protection_on"
+	ProtectionChanged Kind = "protection_changed"
+	ProtectionOff     Kind = "protection_off"
 	SignUpKnown       Kind = "signup_known" // someone signed up with an address that has an account
+	EmailKnown        Kind = "email_known"  // someone wants to sign in with an address that has an account
 	kindCode          Kind = "code"
 )
 
@@ -46,30 +56,88 @@ func (s Service) text(l *locale.Locale, paragraphs ...string) string {
 	return strings.Join(paragraphs, "\n\n") + "\n"
 }
 
-// Code is the mail that carries a code, for a purpose that is a message key.
-func (s Service) Code(l *locale.Locale, of account.ID, to, purpose, code string, expires time.Time) Message {
-	why := l.T("purpose." + purpose)
-	return Message{
-		Account: string(of), Channel: Email, Kind: string(kindCode), To: to, Locale: l.Tag, ExpiresAt: expires,
-		Subject: l.T("mail.code.subject", "Service", s.Name),
-		Text: s.text(l,
-			l.T("mail.code.text", "Code", code, "Service", s.Name, "Purpose", why),
-			l.T("mail.code.valid", "Minutes", 10),
-			l.T("mail.code.warning", "Service", s.Name)),
-	}
+// A Recipient is where a message goes.
+type Recipient struct {
+	Channel Channel
+	To      string
 }
 
-// Notice is the mail that tells an identity what has happened to it.
-func (s Service) Notice(i account.Identity, kind Kind, c Circumstances) Message {
+// A Purpose is what a code is for: a message key, and what people call the
+// object.
+type Purpose struct{ Key, Object string }
+
+// objectMaxRunes bounds what a message says of an object, whose name people choose.
+const objectMaxRunes = 40
+
+func (p Purpose) in(l *locale.Locale) string {
+	why := l.T("purpose." + p.Key)
+	object := strings.Join(strings.Fields(p.Object), " ")
+	if object == "" {
+		return why
+	}
+	if runes := []rune(object); len(runes) > objectMaxRunes {
+		object = string(runes[:objectMaxRunes-1]) + "…"
+	}
+	return l.T("purpose.object", "Purpose", why, "Object", object)
+}
+
+// codeMinutes is how long messages say that a code is valid.
+const codeMinutes = 10
+
+// Code is the message that carries a code. A text message ends in the line by
+// which a browser knows where the code belongs (WICG, origin-bound one-time
+// codes): @host #code.
+func (s Service) Code(l *locale.Locale, of account.ID, to Recipient, why Purpose, code string, expires time.Time) Message {
+	purpose := why.in(l)
+	m := Message{Account: string(of), Channel: to.Channel, Kind: string(kindCode), To: to.To, Locale: l.Tag, ExpiresAt: expires,
+		Params: map[string]string{"code": code, "service": s.Name, "purpose": purpose, "minutes": fmt.Sprint(codeMinutes)}}
+	if to.Channel == SMS {
+		m.Text = l.T("sms.code", "Code", code, "Service", s.Name, "Purpose", purpose) + "\n\n@" + s.host() + " #" + code
+		return m
+	}
+	m.Subject = l.T("mail.code.subject", "Service", s.Name)
+	m.Text = s.text(l,
+		l.T("mail.code.text", "Code", code, "Service", s.Name, "Purpose", purpose),
+		l.T("mail.code.valid", "Minutes", codeMinutes),
+		l.T("mail.code.warning", "Service", s.Name))
+	return m
+}
+
+// host is the name under which people reach the service, without a port.
+func (s Service) host() string {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// Notice is the message that tells an identity, at one of its addresses, what
+// has happened to it.
+func (s Service) Notice(i account.Identity, to Recipient, kind Kind, c Circumstances) Message {
 	l := locale.Match("", i.Locale)
+	m := Message{Account: string(i.Account), Channel: to.Channel, Kind: string(kind), To: to.To, Locale: l.Tag}
+	if to.Channel == SMS {
+		m.Text = l.T("sms."+string(kind), "Service", s.Name)
+		m.Params = map[string]string{"service": s.Name}
+		return m
+	}
 	key := "mail." + string(kind)
+	m.Subject = l.T(key+".subject", "Service", s.Name)
+	m.Text = s.text(l,
+		l.T(key+".text", "Service", s.Name, "Name", i.Name()),
+		l.T("mail.circumstances", "Time", l.Time(c.At), "Address", c.Address, "Browser", Browser(l, c.UserAgent)),
+		l.T("mail.not_you", "URL", s.URL+"/security"))
+	return m
+}
+
+// EmailInUse is the mail to an address that somebody wants to sign in with
+// although it has an account already: the page tells them nothing.
+func (s Service) EmailInUse(l *locale.Locale, to string) Message {
 	return Message{
-		Account: string(i.Account), Channel: Email, Kind: string(kind), To: i.Email, Locale: l.Tag,
-		Subject: l.T(key+".subject", "Service", s.Name),
-		Text: s.text(l,
-			l.T(key+".text", "Service", s.Name, "Name", i.Name()),
-			l.T("mail.circumstances", "Time", l.Time(c.At), "Address", c.Address, "Browser", Browser(l, c.UserAgent)),
-			l.T("mail.not_you", "URL", s.URL+"/security")),
+		Channel: Email, Kind: string(EmailKnown), To: to, Locale: l.Tag,
+		Subject: l.T("mail.email_known.subject", "Service", s.Name),
+		Text:    s.text(l, l.T("mail.email_known.text", "Service", s.Name, "URL", s.URL+"/signin")),
 	}
 }
 

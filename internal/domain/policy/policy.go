@@ -26,8 +26,10 @@ const (
 type Facts struct {
 	Role           account.Role
 	EmailConfirmed bool
+	Phone          bool // one is attached
 	VirtualMFA     bool
-	RecoveryCodes  int            // unused ones
+	RecoveryCodes  int // unused ones
+	Protection     Protection
 	Proofs         []factor.Proof // given so far
 }
 
@@ -45,24 +47,61 @@ func (d Decision) Allows(m factor.Method) bool { return slices.Contains(d.Method
 
 // MFA reports whether a second factor is asked at every sign-in: the password
 // is then never the only one.
-func (f Facts) MFA() bool { return f.VirtualMFA }
+func (f Facts) MFA() bool { return f.signInFloor() > 0 }
 
-// verifiers are the methods with which this identity proves itself beyond
-// the password. Email counts only while nothing stronger is bound, so that a
-// stolen mailbox cannot replace a device.
-func (f Facts) verifiers() []factor.Method {
-	var methods []factor.Method
+// SecondFactor reports whether something beyond password and mailbox is bound
+// that counts as an authenticator: recovery codes stand in for it.
+func (f Facts) SecondFactor() bool { return f.VirtualMFA || f.Phone }
+
+// bound are the methods with which this identity can prove itself beyond the
+// password, strongest first; recovery codes, which are few, come last.
+func (f Facts) bound() (methods []factor.Method) {
 	if f.VirtualMFA {
 		methods = append(methods, factor.VirtualMFA)
-		if f.RecoveryCodes > 0 {
-			methods = append(methods, factor.RecoveryCode)
-		}
-		return methods
+	}
+	if f.Phone {
+		methods = append(methods, factor.SMS)
 	}
 	if f.EmailConfirmed {
 		methods = append(methods, factor.Email)
 	}
+	if f.RecoveryCodes > 0 && f.SecondFactor() {
+		methods = append(methods, factor.RecoveryCode)
+	}
 	return methods
+}
+
+// atLeast are the bound methods of a strength. A recovery code stands in only
+// for what is asked beyond the mailbox.
+func (f Facts) atLeast(floor int) (methods []factor.Method) {
+	for _, m := range f.bound() {
+		if m.Strength() >= floor && (m != factor.RecoveryCode || floor > factor.Email.Strength()) {
+			methods = append(methods, m)
+		}
+	}
+	return methods
+}
+
+// signInFloor is the strength that every sign-in takes beyond the password;
+// 0: none.
+func (f Facts) signInFloor() int {
+	switch {
+	case f.Protection.Covers(SignInScenario):
+		return f.Protection.Method.Strength()
+	case f.VirtualMFA:
+		return factor.VirtualMFA.Strength()
+	}
+	return 0
+}
+
+// identityFloor is the strength that identity verification takes. A mailbox
+// counts only while nothing stronger is bound or protects the account, so that
+// a stolen one cannot replace a device.
+func (f Facts) identityFloor() int {
+	if f.VirtualMFA {
+		return factor.VirtualMFA.Strength()
+	}
+	return max(factor.Email.Strength(), f.Protection.Method.Strength())
 }
 
 // proved reports whether one of methods was proved at or after since.
@@ -82,11 +121,15 @@ func SignIn(f Facts) Decision {
 			return Decision{ConfirmEmail, []factor.Method{factor.Email}}
 		}
 	}
-	if !f.MFA() {
+	floor := f.signInFloor()
+	if floor == 0 {
 		return Decision{Complete, nil}
 	}
-	methods := f.verifiers()
-	if f.proved(methods, time.Time{}) {
+	methods := f.atLeast(floor)
+	switch {
+	case len(methods) == 0:
+		return Decision{Refuse, nil}
+	case f.proved(methods, time.Time{}):
 		return Decision{Complete, nil}
 	}
 	return Decision{Verify, methods}
@@ -97,17 +140,81 @@ type Scenario string
 
 // The scenarios that exist so far. Their names are API.
 const (
-	ManageMFA      Scenario = "manage-mfa"
+	SignInScenario Scenario = "sign-in"
 	ChangePassword Scenario = "change-password"
+	ChangeContact  Scenario = "change-contact"
+	ManageMFA      Scenario = "manage-mfa"
 	ManageSessions Scenario = "manage-sessions"
 )
+
+// Scenarios are those that Account Protection offers, in the order of its page.
+var Scenarios = []Scenario{SignInScenario, ChangePassword, ChangeContact, ManageMFA}
+
+// always are the scenarios that take an identity verification whatever is
+// chosen.
+var always = []Scenario{ChangePassword, ChangeContact, ManageMFA, ManageSessions}
+
+// ProtectionMethods are the methods that Account Protection offers, strongest
+// first.
+var ProtectionMethods = []factor.Method{factor.VirtualMFA, factor.SMS}
+
+// Protection is what an owner chose in Account Protection: the scenarios that
+// take a verification by Method or a stronger one. The zero value is off.
+type Protection struct {
+	Scenarios []Scenario
+	Method    factor.Method
+	Since     time.Time // when it was turned on
+	ChangedAt time.Time
+}
+
+// Faults about what is chosen.
+var (
+	ErrNoScenario = fault.New(fault.Invalid, "protection.no_scenario").On("scenario")
+	ErrNoMethod   = fault.New(fault.Invalid, "protection.no_method").On("method")
+)
+
+// NewProtection is a choice that can be made, in the order of the page.
+func NewProtection(scenarios []Scenario, m factor.Method) (Protection, error) {
+	p := Protection{Method: m}
+	for _, s := range Scenarios {
+		if slices.Contains(scenarios, s) {
+			p.Scenarios = append(p.Scenarios, s)
+		}
+	}
+	for _, s := range scenarios {
+		if !slices.Contains(Scenarios, s) {
+			return Protection{}, ErrNoScenario
+		}
+	}
+	if len(p.Scenarios) == 0 {
+		return Protection{}, ErrNoScenario
+	}
+	if !slices.Contains(ProtectionMethods, m) {
+		return Protection{}, ErrNoMethod
+	}
+	return p, nil
+}
+
+// On reports whether protection is turned on.
+func (p Protection) On() bool { return p.Method != "" }
+
+// Covers reports whether s takes the chosen method.
+func (p Protection) Covers(s Scenario) bool { return slices.Contains(p.Scenarios, s) }
 
 // An Action is what someone signed in wants to do.
 type Action struct {
 	Scenario    Scenario
-	Name        string // what pages and messages call it: a message key
-	Target      string // the object, empty where the identity itself is
-	Destructive bool   // takes a proof of its own, used once
+	Name        string        // what pages and messages call it: a message key
+	Target      string        // id of the object, empty where the identity itself is
+	Object      string        // what people call the object
+	Of          factor.Method // the authenticator that is changed: nothing weaker may
+	Destructive bool          // takes a proof of its own, used once
+}
+
+// About is the action with the name of its object.
+func (a Action) About(object string) Action {
+	a.Object = object
+	return a
 }
 
 // Freshness is how long a proof counts.
@@ -123,10 +230,21 @@ type Given struct {
 }
 
 // Permit decides whether the session may do what a demands now. The sign-in
-// counts like a verification, except for destructive actions; those name the
-// verification to be used up. Facts.Proofs are the session's.
+// counts like a verification, except for destructive actions, which name the
+// verification to be used up, and except for one by recovery code. Facts.Proofs
+// are the session's.
 func Permit(a Action, f Facts, given []Given, now time.Time) (Decision, Given) {
-	methods := f.verifiers()
+	floor := a.Of.Strength()
+	if slices.Contains(always, a.Scenario) {
+		floor = max(floor, f.identityFloor())
+	}
+	if f.Protection.Covers(a.Scenario) {
+		floor = max(floor, f.Protection.Method.Strength())
+	}
+	if floor == 0 {
+		return Decision{Complete, nil}, Given{}
+	}
+	methods := f.atLeast(floor)
 	since := now.Add(-Freshness)
 	for _, g := range given {
 		same := g.Scenario == a.Scenario && (g.Target == a.Target || !a.Destructive)
@@ -134,13 +252,17 @@ func Permit(a Action, f Facts, given []Given, now time.Time) (Decision, Given) {
 			return Decision{Complete, methods}, g
 		}
 	}
-	if !a.Destructive && f.proved(methods, since) {
+	if !a.Destructive && f.proved(without(methods, factor.RecoveryCode), since) {
 		return Decision{Complete, methods}, Given{}
 	}
 	if len(methods) == 0 {
 		return Decision{Refuse, nil}, Given{}
 	}
 	return Decision{Verify, methods}, Given{}
+}
+
+func without(methods []factor.Method, m factor.Method) []factor.Method {
+	return slices.DeleteFunc(slices.Clone(methods), func(one factor.Method) bool { return one == m })
 }
 
 // Claims say how strong a sign-in was: amr of RFC 8176, acr, and the time of
@@ -153,9 +275,10 @@ type Claims struct {
 
 // Levels of authentication, weakest first.
 const (
-	LevelPassword = "urn:mfa:1"
-	LevelEmail    = "urn:mfa:1e"
-	LevelMFA      = "urn:mfa:2"
+	LevelPassword   = "urn:mfa:1"
+	LevelEmail      = "urn:mfa:1e"
+	LevelRestricted = "urn:mfa:2r" // text messages (NIST SP 800-63B-4 §3.2.9)
+	LevelMFA        = "urn:mfa:2"
 )
 
 // ClaimsOf describes proofs.
@@ -175,6 +298,9 @@ func ClaimsOf(proofs []factor.Proof) Claims {
 	case has[factor.VirtualMFA], has[factor.RecoveryCode]:
 		c.AMR = append(c.AMR, "otp", "mfa")
 		c.ACR = LevelMFA
+	case has[factor.SMS]:
+		c.AMR = append(c.AMR, "sms", "mfa")
+		c.ACR = LevelRestricted
 	case has[factor.Email]:
 		c.AMR = append(c.AMR, "mca")
 		c.ACR = LevelEmail

@@ -8,14 +8,15 @@ import (
 	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/message"
+	"countersign/internal/domain/policy"
 	"countersign/internal/prove"
 	"countersign/internal/store"
 )
 
-// makeCodes makes a new set of recovery codes; the old set is void. The
+// newCodes makes a new set of recovery codes; the old set is void. The
 // session that asked can read them until it says that they are saved, for as
 // long as a ceremony lasts: a change of language must not cost them.
-func (f *Flow) makeCodes(tx *store.Tx, s prove.Signed, i account.Identity) error {
+func (f *Flow) newCodes(tx *store.Tx, s prove.Signed, i account.Identity) error {
 	codes, err := factor.NewRecoveryCodes(f.Random)
 	if err != nil {
 		return err
@@ -42,21 +43,34 @@ func (f *Flow) makeCodes(tx *store.Tx, s prove.Signed, i account.Identity) error
 	return tx.Record(audit.Event{Account: i.Account, Name: audit.RecoveryCodesCreate, Identity: i.ID})
 }
 
+// CodesAction is the action that makes recovery codes. They stand in for the
+// strongest thing bound: nothing weaker makes them.
+func CodesAction(f policy.Facts) policy.Action {
+	a := makeCodes
+	switch {
+	case f.VirtualMFA:
+		a.Of = factor.VirtualMFA
+	case f.Phone:
+		a.Of = factor.SMS
+	}
+	return a
+}
+
 // MakeRecoveryCodes makes a new set for someone who has a device.
 func (f *Flow) MakeRecoveryCodes(ctx context.Context, v prove.Visitor, s prove.Signed) error {
 	return f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
-		i, err := f.Permit(tx, s, MakeCodes)
+		facts, err := tx.Facts(s.Identity, nil)
 		if err != nil {
 			return err
 		}
-		bound, err := tx.HasVirtualMFA(i.Account, i.ID)
-		if err != nil {
-			return err
-		}
-		if !bound {
+		if !facts.SecondFactor() {
 			return ErrNoDevice
 		}
-		if err := f.makeCodes(tx, s, i); err != nil {
+		i, err := f.Permit(tx, s, CodesAction(facts))
+		if err != nil {
+			return err
+		}
+		if err := f.newCodes(tx, s, i); err != nil {
 			return err
 		}
 		return f.Notify(tx, v, i, message.RecoveryCodesMade)

@@ -26,12 +26,19 @@ type Flow struct {
 
 // The actions, named by message keys.
 var (
-	BindVirtualMFA  = policy.Action{Scenario: policy.ManageMFA, Name: "bind_virtual_mfa"}
-	Resynchronise   = policy.Action{Scenario: policy.ManageMFA, Name: "resynchronise"}
-	MakeCodes       = policy.Action{Scenario: policy.ManageMFA, Name: "recovery_codes"}
-	ChangePassword  = policy.Action{Scenario: policy.ChangePassword, Name: "change_password"}
-	EndSessions     = policy.Action{Scenario: policy.ManageSessions, Name: "end_sessions"}
-	unbindMFAAction = policy.Action{Scenario: policy.ManageMFA, Name: "unbind_virtual_mfa", Destructive: true}
+	BindVirtualMFA   = policy.Action{Scenario: policy.ManageMFA, Name: "bind_virtual_mfa"}
+	Resynchronise    = policy.Action{Scenario: policy.ManageMFA, Name: "resynchronise", Of: factor.VirtualMFA}
+	makeCodes        = policy.Action{Scenario: policy.ManageMFA, Name: "recovery_codes"}
+	ChangePassword   = policy.Action{Scenario: policy.ChangePassword, Name: "change_password"}
+	ChangeEmail      = policy.Action{Scenario: policy.ChangeContact, Name: "change_email"}
+	AttachPhone      = policy.Action{Scenario: policy.ChangeContact, Name: "attach_phone"}
+	TurnOff          = policy.Action{Scenario: policy.ManageMFA, Name: "protection_off", Target: "protection", Destructive: true}
+	EndSessions      = policy.Action{Scenario: policy.ManageSessions, Name: "end_sessions"}
+	unbindMFAAction  = policy.Action{Scenario: policy.ManageMFA, Name: "unbind_virtual_mfa", Of: factor.VirtualMFA, Destructive: true}
+	removePhone      = policy.Action{Scenario: policy.ChangeContact, Name: "remove_phone", Of: factor.SMS, Destructive: true}
+	changePhone      = policy.Action{Scenario: policy.ChangeContact, Name: "change_phone", Of: factor.SMS}
+	turnOnProtection = policy.Action{Scenario: policy.ManageMFA, Name: "protection_on", Destructive: true}
+	editProtection   = policy.Action{Scenario: policy.ManageMFA, Name: "protection_edit", Destructive: true}
 )
 
 // Unbind is the action that takes the device off.
@@ -47,6 +54,7 @@ var (
 	ErrNotBound      = fault.New(fault.NotFound, "virtual_mfa.not_bound")
 	ErrBindGone      = fault.New(fault.Expired, "bind.gone")
 	ErrPasswordAlone = fault.New(fault.Conflict, "unbind.password_short")
+	ErrProtects      = fault.New(fault.Conflict, "protection.in_use")
 	ErrNoDevice      = fault.New(fault.Conflict, "recovery.no_device")
 )
 
@@ -56,6 +64,7 @@ type Overview struct {
 	Identity    account.Identity
 	Facts       policy.Facts
 	VirtualMFA  store.VirtualMFA // zero: none
+	Phone       store.Phone      // zero: none
 	CodesLeft   int
 	CodesMadeAt time.Time
 	Sessions    int
@@ -73,6 +82,11 @@ func (f *Flow) Overview(ctx context.Context, s prove.Signed) (o Overview, err er
 	}
 	if o.Facts.VirtualMFA {
 		if o.VirtualMFA, err = r.VirtualMFA(s.Identity.Account, s.Identity.ID); err != nil && !errors.Is(err, store.ErrNoRow) {
+			return o, err
+		}
+	}
+	if o.Facts.Phone {
+		if o.Phone, err = r.Phone(s.Identity.Account, s.Identity.ID); err != nil && !errors.Is(err, store.ErrNoRow) {
 			return o, err
 		}
 	}

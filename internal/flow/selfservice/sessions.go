@@ -52,7 +52,8 @@ func (f *Flow) EndOtherSessions(ctx context.Context, v prove.Visitor, s prove.Si
 
 // historyNames are the events that people recognise as their own.
 var historyNames = []audit.Name{audit.AccountReg, audit.ConsoleSignin, audit.ConsoleSignout, audit.PasswordModify, audit.MFABind, audit.MFAUnbind,
-	audit.MFAResynchronise, audit.RecoveryCodesCreate, audit.RecoveryCodeUse, audit.IdentityVerify, audit.SessionEnd, audit.DeviceReplay, audit.CodeBudgetEmpty, audit.EmailConfirm}
+	audit.MFAResynchronise, audit.RecoveryCodesCreate, audit.RecoveryCodeUse, audit.IdentityVerify, audit.SessionEnd, audit.DeviceReplay, audit.CodeBudgetEmpty, audit.EmailConfirm,
+	audit.EmailModify, audit.MobileBind, audit.MobileModify, audit.MobileUnbind, audit.ProtectionAdd, audit.ProtectionModify, audit.ProtectionRemove}
 
 // HistoryPage is how many events a page of the history shows.
 const HistoryPage = 25

@@ -33,6 +33,7 @@ var ErrDeviceName = fault.New(fault.Invalid, "device.name").On("name").With("Max
 // A Binding is a virtual MFA device that is not bound yet.
 type Binding struct {
 	ID        string
+	Name      string // of the device, as typed; empty: not yet
 	Key       string // base32 in groups of four
 	URI       string // otpauth
 	Issuer    string
@@ -74,7 +75,7 @@ func (f *Flow) BeginBind(ctx context.Context, v prove.Visitor, s prove.Signed) (
 }
 
 func (f *Flow) binding(c ceremony.Ceremony, i account.Identity) Binding {
-	return Binding{ID: c.ID, Key: factor.SeedText(c.Private.Seed), URI: factor.KeyURI(c.Private.Seed, f.Service.Name, i.Email), Issuer: f.Service.Name, Account: i.Email, ExpiresAt: c.ExpiresAt}
+	return Binding{ID: c.ID, Name: c.Private.Name, Key: factor.SeedText(c.Private.Seed), URI: factor.KeyURI(c.Private.Seed, f.Service.Name, i.Email), Issuer: f.Service.Name, Account: i.Email, ExpiresAt: c.ExpiresAt}
 }
 
 // Binding returns the key that is being bound, for the page that a wrong code
@@ -91,12 +92,8 @@ func (f *Flow) Binding(ctx context.Context, s prove.Signed, id string) (Binding,
 // two consecutive steps, and makes recovery codes. It returns the session's
 // new token.
 func (f *Flow) ConfirmBind(ctx context.Context, v prove.Visitor, s prove.Signed, id, name, first, second string) (token secret.Token, err error) {
-	name = strings.TrimSpace(name)
-	if name == "" {
-		name = "Authenticator app"
-	}
-	if utf8.RuneCountInString(name) > DeviceNameMax || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return token, ErrDeviceName
+	if name, err = deviceName(name); err != nil {
+		return token, err
 	}
 	if first, second, err = pair(first, second); err != nil {
 		return token, err
@@ -125,28 +122,60 @@ func (f *Flow) ConfirmBind(ctx context.Context, v prove.Visitor, s prove.Signed,
 			return tx.Record(audit.Event{Account: i.Account, Name: audit.MFABind, Identity: i.ID, Refused: fault.From(wrong).Code})
 		}
 		device.LastStep, device.Drift = step, drift
-		deviceID, err := f.DB.NewID()
-		if err != nil {
-			return err
-		}
-		if err := tx.AddVirtualMFA(i.Account, i.ID, store.VirtualMFA{VirtualDevice: device, ID: deviceID, Name: name, BoundFrom: v.Address.String()}, ErrBound); err != nil {
+		if err := f.addVirtualMFA(tx, v, i, device, name); err != nil {
 			return err
 		}
 		if token, err = f.renew(tx, s, factor.Proof{Method: factor.VirtualMFA, At: tx.Now}); err != nil {
 			return err
 		}
-		if err := f.makeCodes(tx, s, i); err != nil { // after what was granted before is void
-			return err
-		}
-		if err := f.Notify(tx, v, i, message.DeviceBound); err != nil {
-			return err
-		}
-		return tx.Record(audit.Event{Account: i.Account, Name: audit.MFABind, Identity: i.ID, Target: deviceID, Details: map[string]string{"name": name, "drift": fmt.Sprint(drift)}})
+		return f.newCodes(tx, s, i) // after what was granted before is void
 	})
+	if errors.Is(err, prove.ErrVerifyFirst) {
+		return token, errors.Join(f.keepName(ctx, v, s, id, name), err)
+	}
 	if err == nil {
 		err = refusal
 	}
 	return token, err
+}
+
+// keepName keeps the name that was typed while a verification comes first.
+func (f *Flow) keepName(ctx context.Context, v prove.Visitor, s prove.Signed, id, name string) error {
+	return f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
+		c, err := tx.CeremonyOfSession(ceremony.Bind, id, s.Session.ID)
+		if err != nil {
+			return err
+		}
+		c.Private.Name = name
+		return tx.SavePrivate(c.ID, c.Private, ErrBindGone)
+	})
+}
+
+// addVirtualMFA binds a device that has shown its codes, and tells of it.
+func (f *Flow) addVirtualMFA(tx *store.Tx, v prove.Visitor, i account.Identity, d factor.VirtualDevice, name string) error {
+	id, err := f.DB.NewID()
+	if err != nil {
+		return err
+	}
+	if err := tx.AddVirtualMFA(i.Account, i.ID, store.VirtualMFA{VirtualDevice: d, ID: id, Name: name, BoundFrom: v.Address.String()}, ErrBound); err != nil {
+		return err
+	}
+	if err := f.Notify(tx, v, i, message.DeviceBound); err != nil {
+		return err
+	}
+	return tx.Record(audit.Event{Account: i.Account, Name: audit.MFABind, Identity: i.ID, Target: id, Details: map[string]string{"name": name, "drift": fmt.Sprint(d.Drift)}})
+}
+
+// deviceName is the name of a device as typed, or one where none was.
+func deviceName(typed string) (string, error) {
+	name := strings.TrimSpace(typed)
+	if name == "" {
+		name = "Authenticator app"
+	}
+	if utf8.RuneCountInString(name) > DeviceNameMax || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "", ErrDeviceName
+	}
+	return name, nil
 }
 
 func pair(first, second string) (string, string, error) {
@@ -191,7 +220,15 @@ func (f *Flow) Unbind(ctx context.Context, v prove.Visitor, s prove.Signed, devi
 		if err != nil {
 			return err
 		}
-		if !s.Identity.PasswordAlone {
+		facts, err := tx.Facts(s.Identity, nil)
+		if err != nil {
+			return err
+		}
+		if facts.Protection.Method == factor.VirtualMFA {
+			return ErrProtects
+		}
+		facts.VirtualMFA = false
+		if !facts.MFA() && !s.Identity.PasswordAlone {
 			return ErrPasswordAlone
 		}
 		i, err := f.Permit(tx, s, Unbind(device))
@@ -201,8 +238,10 @@ func (f *Flow) Unbind(ctx context.Context, v prove.Visitor, s prove.Signed, devi
 		if err := tx.RemoveVirtualMFA(i.Account, i.ID, device, ErrNotBound); err != nil {
 			return err
 		}
-		if err := tx.ReplaceRecoveryCodes(i.Account, i.ID, nil); err != nil {
-			return err
+		if !facts.SecondFactor() {
+			if err := tx.ReplaceRecoveryCodes(i.Account, i.ID, nil); err != nil {
+				return err
+			}
 		}
 		if token, err = f.renew(tx, s); err != nil {
 			return err

@@ -33,7 +33,7 @@ func verified(t *testing.T, w *testkit.World, s prove.Signed, a policy.Action, a
 	}
 	answer := prove.Answer{Method: factor.VirtualMFA}
 	if app == nil {
-		if err := w.Verify.Send(ctx(), w.Visitor, s, id); err != nil {
+		if err := w.Verify.Send(ctx(), w.Visitor, s, id, factor.Email); err != nil {
 			t.Fatal(err)
 		}
 		answer = prove.Answer{Method: factor.Email, Codes: []string{w.MailedCode(alice)}}
@@ -175,7 +175,7 @@ func TestUnbindingTakesAProofOfItsOwn(t *testing.T) {
 		_, err := w.Self.Unbind(ctx(), w.Visitor, s, device)
 		testkit.Want(t, "with the sign-in alone", err, prove.ErrVerifyFirst)
 		w.Clock.Advance(time.Minute)
-		s = verified(t, w, s, selfservice.MakeCodes, app)
+		s = verified(t, w, s, selfservice.CodesAction(policy.Facts{VirtualMFA: true}), app)
 		_, err = w.Self.Unbind(ctx(), w.Visitor, s, device)
 		testkit.Want(t, "with a proof for something else", err, prove.ErrVerifyFirst)
 		w.Clock.Advance(time.Minute)
@@ -250,7 +250,7 @@ func TestAMailedCodeNeverVerifiesOnceADeviceIsBound(t *testing.T) {
 		s, _ := w.Signed(w.Visitor, alice, nil)
 		id, err := w.Verify.Begin(ctx(), w.Visitor, s, selfservice.ChangePassword, "/")
 		testkit.Want(t, "begin", err, nil)
-		testkit.Want(t, "send", w.Verify.Send(ctx(), w.Visitor, s, id), nil)
+		testkit.Want(t, "send", w.Verify.Send(ctx(), w.Visitor, s, id, factor.Email), nil)
 		code := w.MailedCode(alice)
 		app := w.Bind(i) // in another browser, meanwhile
 		for _, m := range []factor.Method{factor.Email, factor.Password, "", "sms"} {
@@ -258,7 +258,7 @@ func TestAMailedCodeNeverVerifiesOnceADeviceIsBound(t *testing.T) {
 			testkit.Want(t, "answer by "+string(m), err, policy.ErrMethod)
 		}
 		w.Clock.Advance(time.Minute)
-		testkit.Want(t, "another code", w.Verify.Send(ctx(), w.Visitor, s, id), policy.ErrMethod)
+		testkit.Want(t, "another code", w.Verify.Send(ctx(), w.Visitor, s, id, factor.Email), policy.ErrMethod)
 		for _, m := range []factor.Method{factor.Email, "", "sms"} {
 			_, err = w.SignIn.Answer(ctx(), w.Visitor, w.Password(w.Visitor, alice).Token, prove.Answer{Method: m, Codes: []string{code}})
 			testkit.Want(t, "sign in by "+string(m), err, policy.ErrMethod)
@@ -303,7 +303,7 @@ func TestRecoveryCodesStandInForTheDevice(t *testing.T) {
 	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		s, _ := w.Signed(w.Visitor, alice, nil)
-		_, err := w.NewCodes(verified(t, w, s, selfservice.MakeCodes, nil))
+		_, err := w.NewCodes(verified(t, w, s, selfservice.CodesAction(policy.Facts{}), nil))
 		testkit.Want(t, "without a device", err, selfservice.ErrNoDevice)
 		app := w.Bind(i)
 		s, _ = w.Signed(w.Visitor, alice, app)

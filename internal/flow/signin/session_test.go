@@ -164,7 +164,7 @@ func verify(t *testing.T, w *testkit.World, s prove.Signed, a policy.Action) (pr
 	t.Helper()
 	id, err := w.Verify.Begin(ctx(), w.Visitor, s, a, "/")
 	if err == nil {
-		err = w.Verify.Send(ctx(), w.Visitor, s, id)
+		err = w.Verify.Send(ctx(), w.Visitor, s, id, factor.Email)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,7 +89,7 @@ func (f *Flow) advance(tx *store.Tx, v prove.Visitor, i account.Identity, c cere
 		if err := tx.SaveProofs(c.ID, c.Proofs, ceremony.ErrGone); err != nil {
 			return p, err
 		}
-		p.Asked, err = f.Ask(tx, v, i, c.ID, decision.Methods)
+		p.Asked, err = f.ask(tx, v, i, c.ID, decision)
 		return p, err
 	}
 	if c.ID, err = f.DB.NewID(); err != nil {
@@ -102,10 +103,17 @@ func (f *Flow) advance(tx *store.Tx, v prove.Visitor, i account.Identity, c cere
 	if err := tx.AddCeremony(c); err != nil {
 		return p, err
 	}
-	if p.Asked, err = f.Ask(tx, v, i, c.ID, decision.Methods); err != nil {
+	if p.Asked, err = f.ask(tx, v, i, c.ID, decision); err != nil {
 		return p, err
 	}
 	return p, tx.Record(audit.Event{Account: i.Account, Name: audit.PasswordAccepted, Identity: i.ID, Target: c.ID})
+}
+
+// ask offers the method first that was used last: people have it at hand.
+func (f *Flow) ask(tx *store.Tx, v prove.Visitor, i account.Identity, ceremonyID string, d policy.Decision) (prove.Asked, error) {
+	asked, err := f.Ask(tx, v, i, ceremonyID, d.Methods)
+	slices.SortStableFunc(asked.Offers, func(a, b prove.Offer) int { return b.LastUsedAt.Compare(a.LastUsedAt) })
+	return asked, err
 }
 
 // open makes the session of a sign-in that is complete.
@@ -130,7 +138,7 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, proofs []
 	}
 	n := &New{Session: s, Identity: i, Token: token}
 	claims := policy.ClaimsOf(proofs)
-	if claims.ACR == policy.LevelMFA {
+	if claims.ACR == policy.LevelMFA || claims.ACR == policy.LevelRestricted {
 		if n.Devices, err = f.remember(tx, v, i); err != nil {
 			return nil, err
 		}
@@ -233,7 +241,7 @@ func (f *Flow) State(ctx context.Context, v prove.Visitor, token secret.Token) (
 		}
 		d := policy.SignIn(facts)
 		p = Progress{Step: d.Step, Ceremony: c.ID, Name: i.Name(), ReturnTo: c.ReturnTo, ExpiresAt: c.ExpiresAt}
-		p.Asked, err = f.Ask(tx, v, i, c.ID, d.Methods)
+		p.Asked, err = f.ask(tx, v, i, c.ID, d)
 		return err
 	})
 	return p, err
@@ -279,22 +287,12 @@ func (f *Flow) Send(ctx context.Context, v prove.Visitor, token secret.Token, m 
 	if err != nil {
 		return err
 	}
-	if m != factor.Email {
-		return policy.ErrMethod
-	}
-	purpose := "signin"
+	why := message.Purpose{Key: "signin"}
 	if step == policy.ConfirmEmail {
-		purpose = "confirm_email"
+		why.Key = "confirm_email"
 	}
-	var refusal error
-	err = f.DB.Write(ctx, v.As(i).Quietly(), func(tx *store.Tx) (err error) {
-		refusal, err = f.Prover.Send(tx, v, i, c, i.Email, purpose)
-		return err
-	})
-	if err == nil {
-		err = refusal
-	}
-	return err
+	own := func(tx *store.Tx) (prove.Destination, error) { return prove.DestinationOf(&tx.Reader, i, m) }
+	return f.Deliver(ctx, v, i, c, own, why)
 }
 
 // Answer takes the step with a proof.

@@ -10,6 +10,8 @@ import (
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/ceremony"
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/message"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/fault"
 	"countersign/internal/prove"
@@ -138,16 +140,20 @@ func (f *Flow) send(tx *store.Tx, v prove.Visitor, c ceremony.Ceremony) (refusal
 	if err != nil {
 		return nil, err
 	}
+	to := prove.Destination{Method: factor.Email, Email: c.Private.Email, New: true}
 	if taken { // the same limits, the same rows: only the mail differs
-		return f.SendAs(tx, v, account.Identity{}, c, c.Private.Email, func(string, time.Time) error {
-			first, _, err := tx.Count("told:signup:"+account.EmailKey(c.Private.Email), 1, 24*time.Hour)
+		_, refusal, err = f.SendAs(tx, v, account.Identity{}, c, to, func(string, time.Time) (*message.Message, error) {
+			first, _, err := tx.Count("told:signup:"+account.EmailKey(to.Email), 1, 24*time.Hour)
 			if err != nil || !first {
-				return err
+				return nil, err
 			}
-			return tx.AddMessage(f.Service.SignUpAgain(v.Locale, c.Private.Email))
+			m := f.Service.SignUpAgain(v.Locale, to.Email)
+			return &m, nil
 		})
+		return refusal, err
 	}
-	return f.Prover.Send(tx, v, account.Identity{}, c, c.Private.Email, "create_account")
+	_, refusal, err = f.Prover.Send(tx, v, account.Identity{}, c, to, message.Purpose{Key: "create_account"})
+	return refusal, err
 }
 
 func (f *Flow) ceremony(r *store.Reader, token secret.Token, now time.Time) (ceremony.Ceremony, error) {

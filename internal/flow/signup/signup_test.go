@@ -109,7 +109,7 @@ func TestASetupLinkIsForTheFirstAccountAlone(t *testing.T) {
 func TestSendingHasACeilingForAll(t *testing.T) {
 	t.Parallel()
 	w := testkit.New(t, storetest.SQLite)
-	w.Prover.SendCeiling = 3
+	w.Prover.Sending.Ceiling.All = 3
 	for n := range 3 {
 		_, err := begin(w, secret.Token{}, n+1, fmt.Sprintf("person%d@example.com", n))
 		testkit.Want(t, "below the ceiling", err, nil)
@@ -233,12 +233,12 @@ func TestCodesAreSentWithinLimits(t *testing.T) {
 			t.Errorf("says %v seconds", s)
 		}
 		sent := []string{w.MailedCode(alice)}
-		for range ceremony.SendsPerHour - 1 {
-			w.Clock.Advance(ceremony.ResendAfter)
+		for range throttle.DestinationPerHour - 1 {
+			w.Clock.Advance(throttle.ResendAfter)
 			testkit.Want(t, "after a minute", w.SignUp.Resend(ctx(), testkit.From(1), p.Token), nil)
 			sent = append(sent, w.MailedCode(alice))
 		}
-		w.Clock.Advance(ceremony.ResendAfter)
+		w.Clock.Advance(throttle.ResendAfter)
 		testkit.Want(t, "the sixth in the hour", w.SignUp.Resend(ctx(), testkit.From(1), p.Token), ceremony.ErrSendTooMany)
 		_, err = begin(w, secret.Token{}, 2, " ALICE@example.com")
 		testkit.Want(t, "the sixth from elsewhere", err, ceremony.ErrSendTooMany)

@@ -120,22 +120,15 @@ func (f *Flow) allowed(ctx context.Context, v prove.Visitor, s prove.Signed, id 
 	return c, i, errors.Join(err, policy.ErrMethod)
 }
 
-// Send sends a code to the identity's confirmed address. The message names
-// the action.
-func (f *Flow) Send(ctx context.Context, v prove.Visitor, s prove.Signed, id string) error {
-	c, i, err := f.allowed(ctx, v, s, id, factor.Email)
+// Send sends a code by the method chosen to the identity's own address. The
+// message names the action and its object.
+func (f *Flow) Send(ctx context.Context, v prove.Visitor, s prove.Signed, id string, m factor.Method) error {
+	c, i, err := f.allowed(ctx, v, s, id, m)
 	if err != nil {
 		return err
 	}
-	var refusal error
-	err = f.DB.Write(ctx, v.As(i).Quietly(), func(tx *store.Tx) (err error) {
-		refusal, err = f.Prover.Send(tx, v, i, c, i.Email, c.Action.Name)
-		return err
-	})
-	if err == nil {
-		err = refusal
-	}
-	return err
+	own := func(tx *store.Tx) (prove.Destination, error) { return prove.DestinationOf(&tx.Reader, i, m) }
+	return f.Deliver(ctx, v, i, c, own, message.Purpose{Key: c.Action.Name, Object: c.Action.Object})
 }
 
 // Answer verifies. The session gets a new token, and the place to go on at is
@@ -172,7 +165,7 @@ func (f *Flow) Answer(ctx context.Context, v prove.Visitor, s prove.Signed, id s
 				return err
 			}
 		}
-		return tx.Record(audit.Event{Account: i.Account, Name: audit.IdentityVerify, Identity: i.ID, Target: string(c.Action.Scenario), Details: map[string]string{"method": string(proof.Method), "object": c.Action.Target}})
+		return tx.Record(audit.Event{Account: i.Account, Name: audit.IdentityVerify, Identity: i.ID, Target: string(c.Action.Scenario), Details: map[string]string{"method": string(proof.Method), "object": c.Action.Target, "action": c.Action.Name}})
 	})
 	return c.ReturnTo, token, again(err)
 }

@@ -1,0 +1,224 @@
+package policy_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/policy"
+)
+
+var update = flag.Bool("update", false, "write testdata/decisions.golden anew")
+
+const application policy.Scenario = "application:x" // one that is asked only where it is chosen
+
+// methods in the order of the masks: p e s m r.
+var methods = []factor.Method{factor.Password, factor.Email, factor.SMS, factor.VirtualMFA, factor.RecoveryCode}
+
+var letters = map[factor.Method]string{factor.Password: "p", factor.Email: "e", factor.SMS: "s", factor.VirtualMFA: "m", factor.RecoveryCode: "r"}
+
+// mask shows the methods for which yes holds, each at its place.
+func mask(yes func(m factor.Method) bool) string {
+	var b strings.Builder
+	for _, m := range methods {
+		if yes(m) {
+			b.WriteString(letters[m])
+		} else {
+			b.WriteString("-")
+		}
+	}
+	return b.String()
+}
+
+// A bound is what an identity has; bit by bit email, phone, device, codes.
+type bound int
+
+const everything bound = 15
+
+func (b bound) facts() policy.Facts {
+	f := policy.Facts{EmailConfirmed: b&1 != 0, Phone: b&2 != 0, VirtualMFA: b&4 != 0}
+	if b&8 != 0 {
+		f.RecoveryCodes = 3
+	}
+	return f
+}
+
+func (b bound) String() string {
+	var words []string
+	for n, w := range []string{"email", "phone", "device", "codes"} {
+		if b>>n&1 != 0 {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(append(words, "-")[:max(1, len(words))], " ")
+}
+
+// A chosen is Account Protection as it relates to the scenario at hand.
+type chosen struct {
+	method factor.Method
+	covers bool
+}
+
+var choices = []chosen{{"", false}, {factor.SMS, true}, {factor.SMS, false}, {factor.VirtualMFA, true}, {factor.VirtualMFA, false}}
+
+func (c chosen) of(s policy.Scenario) policy.Protection {
+	other := policy.ChangeContact
+	if s == other {
+		other = policy.ChangePassword
+	}
+	switch {
+	case c.method == "":
+		return policy.Protection{}
+	case c.covers:
+		return policy.Protection{Scenarios: []policy.Scenario{s}, Method: c.method}
+	}
+	return policy.Protection{Scenarios: []policy.Scenario{other}, Method: c.method}
+}
+
+func (c chosen) String() string {
+	switch {
+	case c.method == "":
+		return "protection off"
+	case c.covers:
+		return "protected by " + string(c.method)
+	}
+	return "another scenario protected by " + string(c.method)
+}
+
+// session are the proofs of a sign-in with the password and m, that long ago.
+func session(m factor.Method, age time.Duration) []factor.Proof {
+	list := []factor.Proof{{Method: factor.Password, At: now.Add(-age)}}
+	if m != factor.Password {
+		list = append(list, factor.Proof{Method: m, At: now.Add(-age)})
+	}
+	return list
+}
+
+const stale = policy.Freshness + time.Microsecond
+
+// tableOf is the block of a scenario and an action of its kind.
+func tableOf(s policy.Scenario, of factor.Method) string {
+	var b strings.Builder
+	for _, c := range choices {
+		fmt.Fprintf(&b, "\n%s\n", c)
+		if s == policy.SignInScenario {
+			fmt.Fprintf(&b, "  %-24s %-20s %s\n", "has", "after the password", "with the password and")
+		} else {
+			fmt.Fprintf(&b, "  %-24s %-20s %-10s %-9s %-9s %-10s %-9s %-10s | %s\n", "has", "takes", "signed in", "long ago", "verified", "long ago", "other obj", "other scen", "destructive: signed in, verified, other object")
+		}
+		for has := range everything + 1 {
+			b.WriteString(rowOf(s, of, c, has))
+		}
+	}
+	return b.String()
+}
+
+func rowOf(s policy.Scenario, of factor.Method, c chosen, has bound) string {
+	f := has.facts()
+	f.Protection = c.of(s)
+	if s == policy.SignInScenario {
+		f.Proofs = session(factor.Password, 0)
+		first := policy.SignIn(f)
+		return strings.TrimRight(fmt.Sprintf("  %-24s %-20s %s\n", has, takes(first), mask(func(m factor.Method) bool {
+			f.Proofs = session(m, 0)
+			return policy.SignIn(f).Step == policy.Complete
+		})), " ")
+	}
+	signed := func(destructive bool, age time.Duration) string {
+		return mask(func(m factor.Method) bool {
+			f.Proofs = session(m, age)
+			d, _ := policy.Permit(policy.Action{Scenario: s, Target: "x", Of: of, Destructive: destructive}, f, nil, now)
+			return d.Step == policy.Complete
+		})
+	}
+	verified := func(destructive bool, g policy.Given, age time.Duration) string {
+		return mask(func(m factor.Method) bool {
+			f.Proofs = session(factor.Password, 0)
+			g.ID, g.Method, g.At = "g", m, now.Add(-age)
+			d, _ := policy.Permit(policy.Action{Scenario: s, Target: "x", Of: of, Destructive: destructive}, f, []policy.Given{g}, now)
+			return d.Step == policy.Complete
+		})
+	}
+	f.Proofs = session(factor.Password, 0)
+	d, _ := policy.Permit(policy.Action{Scenario: s, Target: "x", Of: of, Destructive: true}, f, nil, now)
+	here, other, elsewhere := policy.Given{Scenario: s, Target: "x"}, policy.Given{Scenario: s, Target: "y"}, policy.Given{Scenario: "elsewhere", Target: "x"}
+	return fmt.Sprintf("  %-24s %-20s %-10s %-9s %-9s %-10s %-9s %-10s | %s %s %s\n", has, takes(d), signed(false, 0), signed(false, stale), verified(false, here, 0), verified(false, here, stale),
+		verified(false, other, 0), verified(false, elsewhere, 0), signed(true, 0), verified(true, here, 0), verified(true, other, 0))
+}
+
+// takes says what is next, and the methods that take it, best first.
+func takes(d policy.Decision) string {
+	var order string
+	for _, m := range d.Methods {
+		order += letters[m]
+	}
+	return strings.TrimSpace(string(d.Step) + " " + order)
+}
+
+const legend = `What each scenario takes, for every choice in Account Protection and everything an identity can have bound.
+p password, e email code, s text message, m virtual MFA, r recovery code; - in its place: it does not do.
+"takes": what comes next for a session of the password alone, best method first.
+"signed in": the sign-in with the password and this method a moment ago lets the action pass; "long ago": more than ten minutes ago.
+"verified": a verification by this method for the action does; "other obj", "other scen": one for another object, or in another scenario.
+Written by: go test ./internal/domain/policy -run Decisions -update
+`
+
+// The whole policy, for people to read: a change of the rules is a change of
+// this file.
+func TestDecisionsAreThoseOfTheGoldenFile(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString(legend)
+	var names [][]string
+	var blocks []string
+	add := func(name, block string) { // scenarios that are alike share a block
+		if at := slices.Index(blocks, block); at >= 0 {
+			names[at] = append(names[at], name)
+			return
+		}
+		names, blocks = append(names, []string{name}), append(blocks, block)
+	}
+	add(string(policy.SignInScenario), tableOf(policy.SignInScenario, ""))
+	scenarios := []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions, application}
+	for _, of := range []factor.Method{"", factor.SMS, factor.VirtualMFA} {
+		for _, s := range scenarios {
+			name := string(s)
+			if of != "" {
+				name += " of " + string(of)
+			}
+			add(name, tableOf(s, of))
+		}
+	}
+	for n, block := range blocks {
+		fmt.Fprintf(&b, "\n## %s\n%s", strings.Join(names[n], ", "), block)
+	}
+	golden := filepath.Join("testdata", "decisions.golden")
+	if *update {
+		if err := os.WriteFile(golden, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, old := strings.Split(b.String(), "\n"), strings.Split(string(want), "\n")
+	for n := range max(len(got), len(old)) {
+		if n >= len(got) || n >= len(old) || got[n] != old[n] {
+			t.Fatalf("decisions.golden:%d differs (see -update):\n got %q\nwant %q", n+1, at(got, n), at(old, n))
+		}
+	}
+}
+
+func at(lines []string, n int) string {
+	if n < len(lines) {
+		return lines[n]
+	}
+	return "(nothing)"
+}

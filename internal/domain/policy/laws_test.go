@@ -1,0 +1,422 @@
+package policy_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/policy"
+)
+
+// rank is the order of the methods as the product states it; a recovery code
+// stands in for whatever is asked beyond the mailbox.
+var rank = map[factor.Method]int{"": 0, factor.Password: 1, factor.Email: 2, factor.SMS: 3, factor.VirtualMFA: 4, factor.RecoveryCode: 4}
+
+func TestTheMethodsHaveOneOrder(t *testing.T) {
+	t.Parallel()
+	order := []factor.Method{"", factor.Password, factor.Email, factor.SMS, factor.VirtualMFA}
+	for n := range len(order) - 1 {
+		if order[n].Strength() >= order[n+1].Strength() {
+			t.Errorf("%q is not weaker than %q", order[n], order[n+1])
+		}
+	}
+	if factor.RecoveryCode.Strength() != factor.VirtualMFA.Strength() || factor.Method("telepathy").Strength() != 0 {
+		t.Error("a recovery code does not stand in for the device, or what is no method has a strength")
+	}
+	for _, m := range policy.ProtectionMethods {
+		if rank[m] <= rank[factor.Email] {
+			t.Errorf("%s is offered as a second factor", m)
+		}
+	}
+}
+
+// has reports whether the identity has what m takes, by the product's words.
+func has(f policy.Facts, m factor.Method) bool {
+	switch m {
+	case factor.Email:
+		return f.EmailConfirmed
+	case factor.SMS:
+		return f.Phone
+	case factor.VirtualMFA:
+		return f.VirtualMFA
+	case factor.RecoveryCode:
+		return f.RecoveryCodes > 0
+	}
+	return false
+}
+
+// A point of the product of everything.
+type point struct {
+	scenario policy.Scenario
+	choice   chosen
+	bound    bound
+	of       factor.Method
+	destroys bool
+	proofs   []factor.Proof
+	given    []policy.Given
+}
+
+func (p point) String() string {
+	return fmt.Sprintf("%s of %q (destructive %v), %s, has %s, proofs %v, given %v", p.scenario, p.of, p.destroys, p.choice, p.bound, p.proofs, p.given)
+}
+
+func (p point) facts() policy.Facts {
+	f := p.bound.facts()
+	f.Protection, f.Proofs = p.choice.of(p.scenario), p.proofs
+	return f
+}
+
+func (p point) permit() (policy.Decision, policy.Given) {
+	return policy.Permit(policy.Action{Scenario: p.scenario, Target: "x", Of: p.of, Destructive: p.destroys}, p.facts(), p.given, now)
+}
+
+// gated reports whether anything is asked at all: always but in a scenario
+// that was not chosen.
+func (p point) gated() bool {
+	return p.scenario != application || p.choice.covers || p.of != ""
+}
+
+// least is the strength that the product's words ask for.
+func (p point) least() int {
+	least := rank[p.of]
+	if p.choice.covers {
+		least = max(least, rank[p.choice.method])
+	}
+	if p.scenario != application { // identity verification
+		least = max(least, rank[factor.Email], rank[p.choice.method])
+		if p.facts().VirtualMFA {
+			least = max(least, rank[factor.VirtualMFA])
+		}
+	}
+	return least
+}
+
+var scenariosOfActions = []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions, application}
+
+// allProofs are sessions: none, every set of methods beside the password, just
+// fresh, and each alone, too old.
+func allProofs() (list [][]factor.Proof) {
+	list = append(list, nil)
+	for set := range 1 << (len(methods) - 1) {
+		proofs := session(factor.Password, policy.Freshness)
+		for n, m := range methods[1:] {
+			if set>>n&1 != 0 {
+				proofs = append(proofs, factor.Proof{Method: m, At: now.Add(-policy.Freshness)})
+			}
+		}
+		list = append(list, proofs)
+	}
+	for _, m := range methods {
+		list = append(list, session(m, stale))
+	}
+	return list
+}
+
+// allGiven are verifications by each method: for the action just in time, for
+// it too long ago, for another object, and in another scenario.
+func allGiven(s policy.Scenario) (list [][]policy.Given) {
+	list = append(list, nil)
+	for _, m := range methods {
+		list = append(list,
+			[]policy.Given{{ID: "g", Scenario: s, Target: "x", Method: m, At: now.Add(-policy.Freshness)}},
+			[]policy.Given{{ID: "g", Scenario: s, Target: "x", Method: m, At: now.Add(-stale)}},
+			[]policy.Given{{ID: "g", Scenario: s, Target: "y", Method: m, At: now}},
+			[]policy.Given{{ID: "g", Scenario: "elsewhere", Target: "x", Method: m, At: now}})
+	}
+	return list
+}
+
+// each calls f for every point; it ends at the first failure.
+func each(t *testing.T, f func(p point) string) {
+	t.Helper()
+	n := 0
+	for _, s := range scenariosOfActions {
+		given := allGiven(s)
+		for _, c := range choices {
+			for b := range everything + 1 {
+				for _, of := range []factor.Method{"", factor.SMS, factor.VirtualMFA} {
+					for _, destroys := range []bool{false, true} {
+						for _, proofs := range allProofs() {
+							for _, g := range given {
+								p := point{s, c, b, of, destroys, proofs, g}
+								n++
+								if wrong := f(p); wrong != "" {
+									t.Fatalf("%s: %s", p, wrong)
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	if n < 1_000_000 {
+		t.Errorf("only %d points", n)
+	}
+}
+
+func TestWhatIsPermittedWasProvedByWhatTheProductAsksFor(t *testing.T) {
+	t.Parallel()
+	each(t, func(p point) string {
+		d, used := p.permit()
+		f, least := p.facts(), p.least()
+		counts := func(m factor.Method) bool {
+			return has(f, m) && rank[m] >= least && (m != factor.RecoveryCode || (least > rank[factor.Email] && (f.Phone || f.VirtualMFA)))
+		}
+		fresh := func(at time.Time) bool { return !at.Before(now.Add(-10 * time.Minute)) }
+		byGiven := slices.ContainsFunc(p.given, func(g policy.Given) bool {
+			return g.Scenario == p.scenario && (g.Target == "x" || !p.destroys) && fresh(g.At) && counts(g.Method)
+		})
+		bySession := !p.destroys && slices.ContainsFunc(p.proofs, func(one factor.Proof) bool {
+			return one.Method != factor.RecoveryCode && fresh(one.At) && counts(one.Method)
+		})
+		offered := slices.ContainsFunc(methods, counts)
+		want := policy.Refuse
+		switch {
+		case !p.gated(), byGiven, bySession:
+			want = policy.Complete
+		case offered:
+			want = policy.Verify
+		}
+		switch {
+		case d.Step != want:
+			return fmt.Sprintf("%s, want %s", d.Step, want)
+		case p.gated() && byGiven != (used.ID != ""):
+			return fmt.Sprintf("uses up %q", used.ID)
+		}
+		for _, m := range methods { // whatever the step, the methods named are those that count
+			if p.gated() && d.Allows(m) != counts(m) {
+				return fmt.Sprintf("%s allowed: %v", m, d.Allows(m))
+			}
+		}
+		if !slices.IsSortedFunc(d.Methods, func(a, b factor.Method) int {
+			if a == factor.RecoveryCode || b == factor.RecoveryCode { // few, so last
+				return map[bool]int{true: 1, false: -1}[a == factor.RecoveryCode]
+			}
+			return rank[b] - rank[a]
+		}) {
+			return fmt.Sprintf("not best first: %v", d.Methods)
+		}
+		return ""
+	})
+}
+
+func TestNothingWeakerThanTheDeviceChangesAnythingThatIsAlwaysGated(t *testing.T) {
+	t.Parallel()
+	each(t, func(p point) string {
+		if p.scenario == application || !p.facts().VirtualMFA {
+			return ""
+		}
+		if d, _ := p.permit(); d.Allows(factor.SMS) || d.Allows(factor.Email) || d.Allows(factor.Password) {
+			return fmt.Sprint(d.Methods)
+		}
+		return ""
+	})
+}
+
+func TestProtectionAllowsNothingWeakerThanItsMethod(t *testing.T) {
+	t.Parallel()
+	each(t, func(p point) string {
+		if !p.choice.covers {
+			return ""
+		}
+		d, _ := p.permit()
+		for _, m := range d.Methods {
+			if rank[m] < rank[p.choice.method] {
+				return fmt.Sprint(d.Methods)
+			}
+		}
+		return ""
+	})
+	for _, c := range choices {
+		for b := range everything + 1 {
+			for _, proofs := range allProofs() {
+				f := b.facts()
+				f.Protection, f.Proofs = c.of(policy.SignInScenario), proofs
+				d := policy.SignIn(f)
+				proved := slices.ContainsFunc(proofs, func(p factor.Proof) bool { return rank[p.Method] >= rank[c.method] && has(f, p.Method) })
+				if c.covers && d.Step == policy.Complete && !proved {
+					t.Errorf("%s, has %s: %v signs in", c, b, proofs)
+				}
+				if c.covers && d.Step == policy.Verify && slices.ContainsFunc(d.Methods, func(m factor.Method) bool { return rank[m] < rank[c.method] }) {
+					t.Errorf("%s, has %s: offers %v", c, b, d.Methods)
+				}
+			}
+		}
+	}
+}
+
+func TestASessionByRecoveryCodeAloneMeetsEveryGate(t *testing.T) {
+	t.Parallel()
+	each(t, func(p point) string {
+		if !p.gated() || len(p.given) > 0 || slices.ContainsFunc(p.proofs, func(one factor.Proof) bool { return one.Method != factor.RecoveryCode && one.Method != factor.Password }) {
+			return ""
+		}
+		if d, _ := p.permit(); d.Step == policy.Complete {
+			return "let through"
+		}
+		return ""
+	})
+}
+
+func TestWhatDestroysTakesAVerificationOfItsOwnTarget(t *testing.T) {
+	t.Parallel()
+	each(t, func(p point) string {
+		if !p.destroys || !p.gated() {
+			return ""
+		}
+		d, g := p.permit()
+		if d.Step == policy.Complete && (g.ID == "" || g.Target != "x" || g.Scenario != p.scenario) {
+			return fmt.Sprintf("let through by %+v", g)
+		}
+		return ""
+	})
+}
+
+func TestMoreProofsNeverMakeItHarder(t *testing.T) {
+	t.Parallel()
+	easier := map[policy.Step]int{policy.Refuse: 0, policy.ConfirmEmail: 1, policy.Verify: 2, policy.Complete: 3}
+	each(t, func(p point) string {
+		if len(p.given) > 0 {
+			return ""
+		}
+		d, _ := p.permit()
+		for _, m := range methods {
+			more := p
+			more.proofs = append(slices.Clone(p.proofs), factor.Proof{Method: m, At: now})
+			if after, _ := more.permit(); easier[after.Step] < easier[d.Step] {
+				return fmt.Sprintf("%s becomes %s with %s more", d.Step, after.Step, m)
+			}
+		}
+		return ""
+	})
+	for _, c := range choices {
+		for b := range everything + 1 {
+			for _, proofs := range allProofs() {
+				f := b.facts()
+				f.Protection, f.Proofs = c.of(policy.SignInScenario), proofs
+				if c.covers && !f.VirtualMFA && !has(f, c.method) {
+					continue // cannot be saved
+				}
+				d := policy.SignIn(f)
+				for _, m := range methods {
+					f.Proofs = append(slices.Clone(proofs), factor.Proof{Method: m, At: now})
+					if after := policy.SignIn(f); easier[after.Step] < easier[d.Step] {
+						t.Errorf("%s, has %s, %v: %s becomes %s with %s", c, b, proofs, d.Step, after.Step, m)
+					}
+				}
+			}
+		}
+	}
+}
+
+// before are the rules from before there were phones and protection: the
+// device and its codes, else the mailbox.
+func before(f policy.Facts) (methods []factor.Method) {
+	switch {
+	case f.VirtualMFA && f.RecoveryCodes > 0:
+		return []factor.Method{factor.VirtualMFA, factor.RecoveryCode}
+	case f.VirtualMFA:
+		return []factor.Method{factor.VirtualMFA}
+	case f.EmailConfirmed:
+		return []factor.Method{factor.Email}
+	}
+	return nil
+}
+
+func TestWhileProtectionIsOffTheRulesAreThoseOfBefore(t *testing.T) {
+	t.Parallel()
+	each(t, func(p point) string {
+		f := p.facts()
+		if p.choice.method != "" || f.Phone || p.of != "" || p.scenario == application {
+			return ""
+		}
+		d, g := p.permit()
+		if !slices.Equal(d.Methods, before(f)) {
+			return fmt.Sprintf("takes %v, before %v", d.Methods, before(f))
+		}
+		proved := !p.destroys && slices.ContainsFunc(p.proofs, func(one factor.Proof) bool {
+			return one.Method != factor.RecoveryCode && slices.Contains(before(f), one.Method) && one.At.After(now.Add(-stale))
+		})
+		if done := proved || g.ID != ""; done != (d.Step == policy.Complete) {
+			return string(d.Step)
+		}
+		return ""
+	})
+	for b := range everything + 1 {
+		for _, proofs := range allProofs() {
+			f := b.facts()
+			f.Proofs = proofs
+			gave := func(m factor.Method) bool {
+				return slices.ContainsFunc(proofs, func(p factor.Proof) bool { return p.Method == m })
+			}
+			want := "complete"
+			switch {
+			case !gave(factor.Password):
+				want = "refuse"
+			case !f.EmailConfirmed && !gave(factor.Email):
+				want = "confirm_email e"
+			case f.VirtualMFA && !slices.ContainsFunc(before(f), gave):
+				want = "verify m"
+				if f.RecoveryCodes > 0 {
+					want = "verify mr"
+				}
+			}
+			if got := takes(policy.SignIn(f)); got != want {
+				t.Errorf("has %s, %v: %s, before %s", b, proofs, got, want)
+			}
+		}
+	}
+}
+
+func TestAChoiceThatCannotBeMadeIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		scenarios []policy.Scenario
+		method    factor.Method
+		want      error
+	}{
+		{nil, factor.SMS, policy.ErrNoScenario},
+		{[]policy.Scenario{""}, factor.SMS, policy.ErrNoScenario},
+		{[]policy.Scenario{policy.SignInScenario, application}, factor.SMS, policy.ErrNoScenario},
+		{[]policy.Scenario{policy.ManageSessions}, factor.SMS, policy.ErrNoScenario},
+		{policy.Scenarios, "", policy.ErrNoMethod},
+		{policy.Scenarios, factor.Email, policy.ErrNoMethod},
+		{policy.Scenarios, factor.Password, policy.ErrNoMethod},
+		{policy.Scenarios, factor.RecoveryCode, policy.ErrNoMethod},
+		{policy.Scenarios, factor.SMS, nil},
+		{[]policy.Scenario{policy.ManageMFA, policy.SignInScenario, policy.ManageMFA}, factor.VirtualMFA, nil},
+	} {
+		p, err := policy.NewProtection(c.scenarios, c.method)
+		if fmt.Sprint(err) != fmt.Sprint(c.want) {
+			t.Errorf("%v by %q: %v, want %v", c.scenarios, c.method, err, c.want)
+		}
+		if (err == nil) != p.On() {
+			t.Errorf("%v by %q: on %v", c.scenarios, c.method, p.On())
+		}
+	}
+	p, _ := policy.NewProtection([]policy.Scenario{policy.ManageMFA, policy.SignInScenario, policy.ManageMFA}, factor.SMS)
+	if fmt.Sprint(p.Scenarios) != "[sign-in manage-mfa]" || !p.Covers(policy.SignInScenario) || p.Covers(policy.ChangePassword) {
+		t.Errorf("%v", p.Scenarios)
+	}
+}
+
+func TestTextMessagesMakeARestrictedLevel(t *testing.T) {
+	t.Parallel()
+	for gave, want := range map[string]string{
+		"password sms":                          "urn:mfa:2r [pwd sms mfa]",
+		"password email sms":                    "urn:mfa:2r [pwd sms mfa]",
+		"password sms virtual_mfa":              "urn:mfa:2 [pwd otp mfa]",
+		"password sms recovery_code":            "urn:mfa:2 [pwd otp mfa]",
+		"password email sms virtual_mfa":        "urn:mfa:2 [pwd otp mfa]",
+		"password email recovery_code":          "urn:mfa:2 [pwd otp mfa]",
+		"password email virtual_mfa telepathic": "urn:mfa:2 [pwd otp mfa]",
+	} {
+		c := policy.ClaimsOf(proofs(gave, 0))
+		if got := fmt.Sprintf("%s %v", c.ACR, c.AMR); got != want {
+			t.Errorf("%q: %s, want %s", gave, got, want)
+		}
+	}
+}
