@@ -224,9 +224,16 @@ func (c outboxListCmd) Run(w *world) error {
 	t := tabwriter.NewWriter(w.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tCREATED\tKIND\tTO\tSTATE\tATTEMPTS\tREASON")
 	for _, m := range list {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", m.ID, m.CreatedAt.Format("2006-01-02 15:04:05"), m.Kind, account.MaskEmail(m.To), m.State, m.Attempts, m.LastError)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", m.ID, m.CreatedAt.Format("2006-01-02 15:04:05"), m.Kind, masked(m), m.State, m.Attempts, m.LastError)
 	}
 	return t.Flush()
+}
+
+func masked(m message.Message) string {
+	if m.Channel == message.SMS {
+		return account.Phone(m.To).Mask()
+	}
+	return account.MaskEmail(m.To)
 }
 
 type outboxRetryCmd struct {
@@ -267,7 +274,14 @@ func (configCheckCmd) Run(w *world) error {
 	case w.config.SMTP.Address != "":
 		mail = w.config.SMTP.Address + " (" + w.config.SMTP.TLS + ")"
 	}
-	_, err := fmt.Fprintf(w.out, "The settings are right.\nlisten      %s\npublic url  %s\ndatabase    %s\nkeys        %s\nmail        %s\n", w.config.Listen, w.config.PublicURL, database, w.config.Keys, mail)
+	texts := "none: text messages cannot be sent"
+	switch {
+	case w.config.SMS.Provider != "":
+		texts = w.config.SMS.Provider + " (to " + strings.Join(w.config.SMS.Countries, ", ") + ")"
+	case w.config.Dev:
+		texts = "the development outbox"
+	}
+	_, err := fmt.Fprintf(w.out, "The settings are right.\nlisten      %s\npublic url  %s\ndatabase    %s\nkeys        %s\nmail        %s\ntexts       %s\n", w.config.Listen, w.config.PublicURL, database, w.config.Keys, mail, texts)
 	return err
 }
 

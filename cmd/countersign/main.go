@@ -34,6 +34,7 @@ type cli struct {
 	Audit   auditCmd   `cmd:"" help:"Check what was recorded."`
 	Key     keyCmd     `cmd:"" help:"Change the keys that seal secrets."`
 	Outbox  outboxCmd  `cmd:"" help:"See what could not be sent."`
+	SMS     smsCmd     `cmd:"" name:"sms" help:"See what text messages were sent, and try one."`
 	Check   checkCmd   `cmd:"" name:"config" help:"Check the settings."`
 	Try     simulate   `cmd:"" name:"simulate" help:"Compute what guessing achieves."`
 	Version versionCmd `cmd:"" help:"Print the version."`

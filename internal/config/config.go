@@ -44,6 +44,7 @@ type Config struct {
 	Dev            bool          `help:"Development mode: messages go to a page and the terminal, the clock can be moved. For this machine only."`
 
 	SMTP   SMTP   `embed:"" prefix:"smtp-"`
+	SMS    SMS    `embed:"" prefix:"sms-"`
 	Argon2 Argon2 `embed:"" prefix:"argon2-"`
 }
 
@@ -134,6 +135,7 @@ func (c *Config) Check() error {
 	}
 	wrong = append(wrong, c.checkArgon2()...)
 	wrong = append(wrong, c.checkSMTP()...)
+	wrong = append(wrong, c.checkSMS()...)
 	if c.Keys == "" {
 		c.Keys = filepath.Join(c.Data, "keys.json")
 	}

@@ -2,6 +2,7 @@ package front_test
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -16,9 +17,17 @@ func TestWithoutAMailServerNobodyIsToldThatACodeIsOnItsWay(t *testing.T) {
 	s.Account(alice, testkit.Password)
 	c := s.Client()
 	c.Get("/signin").Submit("/signin", "username", alice, "password", testkit.Password).Want(http.StatusSeeOther)
-	got := c.Get("/security/virtual-mfa/bind").Follow().Submit("/verify/send", "method", "email").Want(http.StatusServiceUnavailable)
+	to := c.Get("/security/virtual-mfa/bind").Want(http.StatusSeeOther).Header.Get("Location")
+	page := c.Get(to).Want(http.StatusOK)
+	if !strings.Contains(page.Body, "Emails cannot be sent at the moment.") || !strings.Contains(page.Body, "help@example.com") || strings.Contains(page.Body, `action="/verify/send"`) {
+		t.Errorf("the page offers what cannot be done:\n%s", page.Body)
+	}
+	got := c.Post("/verify/send", url.Values{"csrf": {c.CSRF()}, "c": {strings.TrimPrefix(to, "/verify?c=")}, "method": {"email"}}).Want(http.StatusServiceUnavailable)
 	if got.Header.Get("Retry-After") == "" || !strings.Contains(got.Body, "no mail server is set up") {
 		t.Errorf("answered %v %s", got.Header, got.Body)
+	}
+	if n := len(s.Messages("")); n != 0 {
+		t.Errorf("%d messages lie in the outbox", n)
 	}
 }
 

@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"sync"
 	"time"
 
 	"github.com/nicksnyder/go-i18n/v2/i18n"
+	"golang.org/x/text/collate"
 	"golang.org/x/text/language"
+	"golang.org/x/text/language/display"
 
 	"countersign/internal/fault"
 )
@@ -23,6 +26,9 @@ type Locale struct {
 	Name string // in itself
 
 	localizer *i18n.Localizer
+	regions   func() display.Namer     // made when first asked for
+	collator  func() *collate.Collator // likewise
+	sorting   sync.Mutex               // a Collator serves one at a time
 }
 
 // All are the languages, the first of which is the one for everybody else.
@@ -44,6 +50,8 @@ func init() {
 		}
 		tags[i] = language.MustParse(l.Tag)
 		l.localizer = i18n.NewLocalizer(bundle, l.Tag)
+		l.regions = sync.OnceValue(func() display.Namer { return display.Regions(tags[i]) })
+		l.collator = sync.OnceValue(func() *collate.Collator { return collate.New(tags[i]) })
 	}
 	matcher = language.NewMatcher(tags)
 }
@@ -130,4 +138,23 @@ func (l *Locale) Time(t time.Time) string {
 		return t.Format("2006年1月2日 15:04 MST")
 	}
 	return t.Format("2 January 2006, 15:04 MST")
+}
+
+// Country is the name of a country (ISO 3166-1 alpha-2) in this language.
+func (l *Locale) Country(code string) string {
+	region, err := language.ParseRegion(code)
+	if err != nil {
+		return code
+	}
+	if name := l.regions().Name(region); name != "" {
+		return name
+	}
+	return code
+}
+
+// Compare orders words as people who read this language expect.
+func (l *Locale) Compare(a, b string) int {
+	l.sorting.Lock()
+	defer l.sorting.Unlock()
+	return l.collator().CompareString(a, b)
 }

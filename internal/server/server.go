@@ -48,6 +48,7 @@ type Server struct {
 	out     io.Writer
 	handler http.Handler
 	worker  *delivery.Worker
+	closers []func(ctx context.Context) error // of senders
 }
 
 // Open prepares the data directory, the keys and the store: what every
@@ -72,7 +73,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (*Server, erro
 	if err != nil {
 		return nil, errors.Join(err, s.DB.Close())
 	}
-	prover := &prove.Prover{DB: s.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: c.FleetAlarm, SendCeiling: c.SendCeiling, NoMail: !c.Dev && c.SMTP.Address == "",
+	prover := &prove.Prover{DB: s.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: c.FleetAlarm, Sending: s.sending(),
 		Service: message.Service{Name: c.ServiceName, URL: c.PublicURL, Contact: c.Contact}}
 	s.SignUp = &signup.Flow{Prover: prover, Open: c.SignUp == "open"}
 	s.SignIn = &signin.Flow{Prover: prover, Lifetimes: c.Lifetimes()}
@@ -140,14 +141,11 @@ func (s *Server) Build(out io.Writer) error {
 	guard.Panic = func(w http.ResponseWriter, r *http.Request) { routes.Refuse(w, r, errPanic) }
 	s.handler = guard
 
-	s.worker = &delivery.Worker{DB: s.DB, Senders: map[message.Channel]delivery.Sender{}, Development: c.Dev, Terminal: out, Log: s.log, Now: s.clock.Now, Wake: s.DB.Woken()}
-	if c.SMTP.Address != "" {
-		smtp := &delivery.SMTP{Address: c.SMTP.Address, Username: c.SMTP.Username, Password: c.SMTP.Password, From: c.SMTP.From, TLS: c.SMTP.TLS, Now: s.clock.Now}
-		if err := smtp.Validate(); err != nil {
-			return err
-		}
-		s.worker.Senders[message.Email] = smtp
+	senders, err := s.senders()
+	if err != nil {
+		return err
 	}
+	s.worker = &delivery.Worker{DB: s.DB, Senders: senders, Development: c.Dev, Terminal: out, Log: s.log, Now: s.clock.Now, Wake: s.DB.Woken()}
 	return nil
 }
 
@@ -193,6 +191,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	jobs, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
+	s.SignIn.Sending.Patience = patience // from now on somebody delivers
 	running.Go(func() { s.worker.Run(jobs) })
 	running.Go(func() { s.janitor(jobs) })
 	failed := make(chan error, 1)
@@ -213,6 +212,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	stop()
 	running.Wait()
+	ending, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for _, c := range s.closers {
+		if err := c(ending); err != nil {
+			s.log.Warn("a sender did not end well", "error", err.Error())
+		}
+	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

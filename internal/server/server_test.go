@@ -22,6 +22,7 @@ func settings(t *testing.T, data string) config.Config {
 	t.Helper()
 	c := config.Config{Listen: "localhost:0", Data: data, PublicURL: "http://localhost:8080", ServiceName: "Countersign", SignUp: "closed",
 		SessionLength: 6 * time.Hour, SessionIdle: time.Hour, FleetAlarm: 1000, SendCeiling: 1000, Dev: true}
+	c.SMS = config.SMS{Ceiling: 100, CountryCeiling: 50}
 	c.Argon2 = config.Argon2{Memory: 19456, Passes: 2, Waiting: 8}
 	if err := c.Check(); err != nil {
 		t.Fatal(err)

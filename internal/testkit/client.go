@@ -40,6 +40,7 @@ type Client struct {
 	T      testing.TB
 	Header http.Header // of every request
 	Seen   []string    // every body so far
+	mu     sync.Mutex
 }
 
 // A Reply is one answer, read whole.
@@ -78,7 +79,9 @@ func (c *Client) Send(r *http.Request) Reply {
 	if err != nil {
 		c.T.Fatal(err)
 	}
+	c.mu.Lock()
 	c.Seen = append(c.Seen, string(b))
+	c.mu.Unlock()
 	return Reply{res, string(b), c}
 }
 
@@ -129,7 +132,7 @@ func attribute(body, name string) string {
 }
 
 // Submit fills the form of the page that posts to action, and posts it. fill
-// holds names and values in turn.
+// holds names and values in turn; a name that comes again has several values.
 func (r Reply) Submit(action string, fill ...string) Reply {
 	r.c.T.Helper()
 	for _, f := range forms.FindAllStringSubmatch(r.Body, -1) {
@@ -140,8 +143,13 @@ func (r Reply) Submit(action string, fill ...string) Reply {
 		for _, input := range inputs.FindAllString(f[2], -1) {
 			form.Set(names.FindStringSubmatch(input)[1], html.UnescapeString(values.FindStringSubmatch(input)[1]))
 		}
+		filled := map[string]bool{}
 		for i := 0; i+1 < len(fill); i += 2 {
-			form.Set(fill[i], fill[i+1])
+			if !filled[fill[i]] {
+				form.Del(fill[i])
+			}
+			filled[fill[i]] = true
+			form.Add(fill[i], fill[i+1])
 		}
 		return r.c.Post(action, form)
 	}
@@ -183,19 +191,23 @@ func (r Reply) App() *App {
 }
 
 // MailedCode is the code of the newest mail to an address.
-func (s *Site) MailedCode(to string) string {
-	s.T.Helper()
-	all, err := s.DB.Read(s.T.Context()).Messages("", 1000)
-	if err != nil {
-		s.T.Fatal(err)
-	}
-	for _, m := range all {
-		if c := codeInMail.FindString(m.Text); c != "" && m.Kind == "code" && strings.EqualFold(m.To, to) {
-			return c
-		}
-	}
-	s.T.Fatalf("no code was sent to %s", to)
-	return ""
+func (s *Site) MailedCode(to string) string { s.T.Helper(); return s.SentCode(to) }
+
+// ProveByApp answers the verification, or the second step, that the reply
+// leads to with the next code of the app.
+func (r Reply) ProveByApp(app *App) Reply {
+	r.c.T.Helper()
+	r.c.Site.Pass(30 * time.Second) // a step is accepted once
+	path, _, _ := strings.Cut(r.Header.Get("Location"), "?")
+	return r.Follow().Submit(path, "code", app.Code(0))
+}
+
+// ProveBySent answers it with a code that is sent by the method.
+func (r Reply) ProveBySent(method, to string) Reply {
+	r.c.T.Helper()
+	path, _, _ := strings.Cut(r.Header.Get("Location"), "?")
+	page := r.c.Get(r.Header.Get("Location")+"&method="+method).Submit(path+"/send", "method", method)
+	return page.Follow().Submit(path, "code", r.c.Site.SentCode(to))
 }
 
 // SignIn signs in by the pages, with a code where an app is given.

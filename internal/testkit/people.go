@@ -8,6 +8,7 @@ import (
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/factor"
+	"countersign/internal/domain/policy"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/flow/signin"
 	"countersign/internal/prove"
@@ -104,6 +105,104 @@ func (w *World) NewCodes(s prove.Signed) ([]string, error) {
 		return nil, err
 	}
 	return w.Self.NewRecoveryCodes(w.T.Context(), s)
+}
+
+// Attach attaches a phone straight in the store.
+func (w *World) Attach(i account.Identity, number account.Phone) store.Phone {
+	w.T.Helper()
+	p := store.Phone{ID: "phone-" + string(i.ID), Number: number, BoundFrom: "192.0.2.7"}
+	err := w.Write(w.T.Context(), w.Visitor.As(i).Quietly(), func(tx *store.Tx) error {
+		return tx.AttachPhone(i.Account, i.ID, "", p, store.ErrNoRow)
+	})
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return p
+}
+
+// Protect turns Account Protection on straight in the store.
+func (w *World) Protect(i account.Identity, m factor.Method, scenarios ...policy.Scenario) {
+	w.T.Helper()
+	err := w.Write(w.T.Context(), w.Visitor.As(i).Quietly(), func(tx *store.Tx) error {
+		return tx.SetProtection(i.Account, policy.Protection{Scenarios: scenarios, Method: m})
+	})
+	if err != nil {
+		w.T.Fatal(err)
+	}
+}
+
+// Facts are what the policy knows of the identity.
+func (w *World) Facts(i account.Identity) policy.Facts {
+	w.T.Helper()
+	f, err := w.Read(w.T.Context()).Facts(i, nil)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return f
+}
+
+// Sends is where codes of the method go.
+func (w *World) Sends(i account.Identity, m factor.Method) string {
+	w.T.Helper()
+	if m == factor.Email {
+		return i.Email
+	}
+	p, err := w.Read(w.T.Context()).Phone(i.Account, i.ID)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return string(p.Number)
+}
+
+// SignedBy signs the identity in with its password and a code sent by m.
+func (w *World) SignedBy(v prove.Visitor, i account.Identity, m factor.Method) (prove.Signed, secret.Token) {
+	w.T.Helper()
+	p := w.Password(v, i.Email)
+	err := w.SignIn.Send(w.T.Context(), v, p.Token, m)
+	if err == nil {
+		p, err = w.SignIn.Answer(w.T.Context(), v, p.Token, prove.Answer{Method: m, Codes: []string{w.MailedCode(w.Sends(i, m))}})
+	}
+	if err != nil || p.Session == nil {
+		w.T.Fatalf("sign in as %s by %s: %v, %v", i.Email, m, p.Step, err)
+	}
+	s, err := w.SignIn.Who(w.T.Context(), p.Session.Token)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return s, p.Session.Token
+}
+
+// Verified proves the identity for an action: by a code sent by m, or by the
+// code given.
+func (w *World) Verified(s prove.Signed, a policy.Action, m factor.Method, code ...string) prove.Signed {
+	w.T.Helper()
+	id, err := w.Verify.Begin(w.T.Context(), w.Visitor, s, a, "/next")
+	if err == nil && m.Sent() {
+		err = w.Verify.Send(w.T.Context(), w.Visitor, s, id, m)
+		code = []string{w.MailedCode(w.Sends(s.Identity, m))}
+	}
+	if err != nil {
+		w.T.Fatalf("verify by %s: %v", m, err)
+	}
+	_, token, err := w.Verify.Answer(w.T.Context(), w.Visitor, s, id, prove.Answer{Method: m, Codes: code})
+	if err != nil {
+		w.T.Fatalf("verify by %s: %v", m, err)
+	}
+	if s, err = w.SignIn.Who(w.T.Context(), token); err != nil {
+		w.T.Fatal(err)
+	}
+	return s
+}
+
+// Told are the notices to an address or number, newest first.
+func (w *World) Told(to string) (kinds []string) {
+	w.T.Helper()
+	for _, m := range w.Inbox(to) {
+		if m.Kind != "code" {
+			kinds = append(kinds, m.Kind)
+		}
+	}
+	return kinds
 }
 
 // On runs f in a world on each of the engines named; on SQLite and PostgreSQL

@@ -15,6 +15,7 @@ import (
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/message"
 	"countersign/internal/domain/session"
+	"countersign/internal/domain/throttle"
 	"countersign/internal/flow/selfservice"
 	"countersign/internal/flow/signin"
 	"countersign/internal/flow/signup"
@@ -53,7 +54,7 @@ func New(t testing.TB, e storetest.Engine) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Prover = &prove.Prover{DB: w.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1000, SendCeiling: 10_000, Service: message.Service{Name: "Countersign", URL: "https://id.example.com"}}
+	w.Prover = &prove.Prover{DB: w.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1000, Sending: prove.Sending{Ceiling: throttle.Ceiling{All: 10_000, Text: 5000, Country: 1000}}, Service: message.Service{Name: "Countersign", URL: "https://id.example.com"}}
 	w.SignIn = &signin.Flow{Prover: w.Prover, Lifetimes: session.Default}
 	w.SignUp = &signup.Flow{Prover: w.Prover, Open: true}
 	w.Verify = &verify.Flow{Prover: w.Prover}

@@ -6,21 +6,32 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/text/language"
 )
 
 // FormMaxBytes bounds the body of a form.
 const FormMaxBytes = 64 << 10
 
-// A Form is what a form posted: every field once, in valid text.
-type Form struct{ values map[string]string }
+// A Form is what a form posted: every field once, but for those that may come
+// several times, in valid text.
+type Form struct{ values url.Values }
 
 // Get returns a field, empty where it is absent.
-func (f Form) Get(name string) string { return f.values[name] }
+func (f Form) Get(name string) string { return f.values.Get(name) }
 
-// ReadForm reads the body of a POST. Query and body are never mixed.
-func ReadForm(w http.ResponseWriter, r *http.Request) (Form, error) {
+// Has reports whether a field is there.
+func (f Form) Has(name string) bool { return f.values.Has(name) }
+
+// All returns a field that may come several times.
+func (f Form) All(name string) []string { return f.values[name] }
+
+// ReadForm reads the body of a POST. Query and body are never mixed. Only the
+// fields of several may come several times.
+func ReadForm(w http.ResponseWriter, r *http.Request, several ...string) (Form, error) {
 	media, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || media != "application/x-www-form-urlencoded" {
 		return Form{}, ErrMediaType
@@ -36,27 +47,46 @@ func ReadForm(w http.ResponseWriter, r *http.Request) (Form, error) {
 		}
 		return Form{}, ErrMalformed
 	}
-	return parseValues(string(body))
+	return parseValues(string(body), several...)
 }
 
 // ReadQuery reads the query of a request by the same rules.
 func ReadQuery(r *http.Request) (Form, error) { return parseValues(r.URL.RawQuery) }
 
-func parseValues(s string) (Form, error) {
+// QueryOf reads the query of a path of ours by the same rules.
+func QueryOf(path string) (Form, error) {
+	_, query, _ := strings.Cut(path, "?")
+	return parseValues(query)
+}
+
+func parseValues(s string, several ...string) (Form, error) {
 	parsed, err := url.ParseQuery(s)
 	if err != nil {
 		return Form{}, ErrMalformed
 	}
-	f := Form{values: make(map[string]string, len(parsed))}
 	for name, values := range parsed {
-		if len(values) != 1 || !plain(name) || !plain(values[0]) {
+		if !plain(name) || (len(values) != 1 && !slices.Contains(several, name)) || slices.ContainsFunc(values, func(v string) bool { return !plain(v) }) {
 			return Form{}, ErrMalformed
 		}
-		f.values[name] = values[0]
 	}
-	return f, nil
+	return Form{parsed}, nil
 }
 
 func plain(s string) bool {
 	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}
+
+// Country is the country that a browser's languages speak of (ISO 3166-1
+// alpha-2): a guess that saves a search. Empty: none.
+func Country(r *http.Request) string {
+	tags, _, err := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
+	if err != nil {
+		return ""
+	}
+	for _, t := range tags {
+		if region, confidence := t.Region(); confidence >= language.Low && region.IsCountry() {
+			return region.String()
+		}
+	}
+	return ""
 }

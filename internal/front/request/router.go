@@ -10,6 +10,7 @@ import (
 type Router struct {
 	mux      http.ServeMux
 	Patterns []string
+	Gates    map[string]string // of patterns: the scenario that gates them
 	// Refuse answers what no pattern takes, as 404 or 405.
 	Refuse func(w http.ResponseWriter, r *http.Request, err error)
 }
@@ -17,6 +18,12 @@ type Router struct {
 // Handle routes a pattern of the form "METHOD /path".
 func (t *Router) Handle(pattern string, h http.Handler) {
 	t.Patterns = append(t.Patterns, pattern)
+	if g, ok := h.(interface{ Gate() string }); ok {
+		if t.Gates == nil {
+			t.Gates = map[string]string{}
+		}
+		t.Gates[pattern] = g.Gate()
+	}
 	t.mux.Handle(pattern, h)
 }
 

@@ -176,12 +176,13 @@ func (k *Kit) formToken(w http.ResponseWriter, r *http.Request) string {
 	return base64.RawURLEncoding.EncodeToString(masked)
 }
 
-// Form reads a posted form that must have come from a page of ours.
-func (k *Kit) Form(w http.ResponseWriter, r *http.Request) (request.Form, error) {
+// Form reads a posted form that must have come from a page of ours. Only the
+// fields of several may come several times.
+func (k *Kit) Form(w http.ResponseWriter, r *http.Request, several ...string) (request.Form, error) {
 	if err := k.Guard.SameSite(r); err != nil {
 		return request.Form{}, err
 	}
-	f, err := request.ReadForm(w, r)
+	f, err := request.ReadForm(w, r, several...)
 	if err != nil {
 		return f, err
 	}

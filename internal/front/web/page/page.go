@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"countersign/internal/domain/policy"
 	"countersign/internal/fault"
 	"countersign/internal/front/request"
 	"countersign/internal/locale"
@@ -295,6 +296,19 @@ func (k *Kit) Signed(h SignedHandlerFunc) http.Handler {
 		return nil
 	})
 }
+
+// Gated is Signed for what passes the gate of a scenario: the flow behind it
+// asks for the verification, and the router knows.
+func (k *Kit) Gated(s policy.Scenario, h SignedHandlerFunc) http.Handler {
+	return gated{k.Signed(h), s}
+}
+
+type gated struct {
+	http.Handler
+	scenario policy.Scenario
+}
+
+func (g gated) Gate() string { return string(g.scenario) }
 
 // A failure is the page of a refusal that belongs to no form.
 type failure struct {

@@ -31,6 +31,8 @@ type Proof struct {
 	Destination, Device   string
 	Codes, Digits, Resend int
 	Send                  bool // a code must be asked for first
+	Down                  bool // codes of this kind cannot be sent at all
+	Failed, Delayed       bool // the message could not be sent; has not gone out yet
 	More                  bool // there are other ways
 	Drifted, Stale        bool
 	Cancel                string
@@ -76,7 +78,8 @@ func (p Proofs) Ask(w http.ResponseWriter, r *http.Request, status int, page Pro
 	if page.Action == "/verify" {
 		page.MethodsPath = "/verify/methods"
 	}
-	page.Send = offer.Method == factor.Email && !offer.Sent
+	page.Down, page.Failed, page.Delayed = offer.Down, offer.Failed, offer.Delayed
+	page.Send = offer.Method.Sent() && (!offer.Sent || offer.Failed || offer.Down)
 	page.Resend = int((asked.Resend + time.Second - 1) / time.Second)
 	if page.Problem != nil {
 		switch page.Problem.Code {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"countersign/internal/flow/selfservice"
+	"countersign/internal/front/request"
 	"countersign/internal/front/web/page"
 	"countersign/internal/prove"
 )
@@ -21,7 +22,7 @@ func (p *Pages) showCodes(w http.ResponseWriter, r *http.Request, s prove.Signed
 	if err != nil {
 		return err
 	}
-	return p.codes.Render(w, r, http.StatusOK, codesPage{p.kit.SignedBase(w, r, s), o.CodesLeft, o.CodesMadeAt, o.Facts.VirtualMFA})
+	return p.codes.Render(w, r, http.StatusOK, codesPage{p.kit.SignedBase(w, r, s), o.CodesLeft, o.CodesMadeAt, o.Facts.SecondFactor()})
 }
 
 // codesNewPage shows codes that were just made, until they are saved.
@@ -35,8 +36,16 @@ func (p *Pages) makeCodes(w http.ResponseWriter, r *http.Request, s prove.Signed
 	if _, err := p.kit.Form(w, r); err != nil {
 		return err
 	}
+	return p.resumeCodes(w, r, s, request.Form{})
+}
+
+func (p *Pages) resumeCodes(w http.ResponseWriter, r *http.Request, s prove.Signed, _ request.Form) error {
 	if err := p.flow.MakeRecoveryCodes(r.Context(), p.kit.Visitor(r), s); err != nil {
-		return p.act(w, r, s, selfservice.MakeCodes, err)
+		o, oerr := p.flow.Overview(r.Context(), s)
+		if oerr != nil {
+			return oerr
+		}
+		return p.act(w, r, s, selfservice.CodesAction(o.Facts), err, "/security/recovery-codes")
 	}
 	p.kit.Done(w, r, "/security/recovery-codes/new", "recovery_codes_made")
 	return nil

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"countersign/internal/domain/account"
+	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
 	"countersign/internal/flow/selfservice"
 	"countersign/internal/flow/verify"
@@ -39,11 +41,29 @@ type Pages struct {
 	sessions   page.Page[sessionsPage]
 	history    page.Page[historyPage]
 	proofs     page.Proofs
+
+	emailForm   page.Page[emailFormPage]
+	phone       page.Page[phonePage]
+	phoneForm   page.Page[phoneFormPage]
+	phoneRemove page.Page[phoneRemovePage]
+	confirm     page.Page[confirmPage]
+
+	protection        page.Page[protectionPage]
+	protectionForm    page.Page[protectionFormPage]
+	protectionConfirm page.Page[protectionConfirmPage]
+	protectionOff     page.Page[protectionOffPage]
+
+	// resume goes on, after a verification, with what a button asked for: by
+	// the path that the verification leads back to.
+	resume map[string]resumeFunc
 }
+
+// A resumeFunc does what was asked for before the verification.
+type resumeFunc func(w http.ResponseWriter, r *http.Request, s prove.Signed, query request.Form) error
 
 // New prepares the pages.
 func New(k *page.Kit, f *selfservice.Flow, v *verify.Flow) *Pages {
-	return &Pages{
+	p := &Pages{
 		kit: k, flow: f, verify: v,
 		settings:   page.New[settingsPage](k, templates, "templates/settings.html"),
 		virtualMFA: page.New[virtualMFAPage](k, templates, "templates/virtualmfa.html"),
@@ -57,7 +77,26 @@ func New(k *page.Kit, f *selfservice.Flow, v *verify.Flow) *Pages {
 		sessions:   page.New[sessionsPage](k, templates, "templates/sessions.html"),
 		history:    page.New[historyPage](k, templates, "templates/history.html"),
 		proofs:     page.NewProofs(k),
+
+		emailForm:   page.New[emailFormPage](k, templates, "templates/emailform.html"),
+		phone:       page.New[phonePage](k, templates, "templates/phone.html"),
+		phoneForm:   page.New[phoneFormPage](k, templates, "templates/phoneform.html"),
+		phoneRemove: page.New[phoneRemovePage](k, templates, "templates/phoneremove.html"),
+		confirm:     page.New[confirmPage](k, templates, "templates/confirm.html"),
+
+		protection:        page.New[protectionPage](k, templates, "templates/protection.html"),
+		protectionForm:    page.New[protectionFormPage](k, templates, "templates/protectionform.html"),
+		protectionConfirm: page.New[protectionConfirmPage](k, templates, "templates/protectionconfirm.html"),
+		protectionOff:     page.New[protectionOffPage](k, templates, "templates/protectionoff.html"),
 	}
+	p.resume = map[string]resumeFunc{
+		"/security/recovery-codes":     p.resumeCodes,
+		"/security/sessions":           p.resumeEnd,
+		"/security/protection/confirm": p.resumeProtection,
+		"/security/protection/off":     p.resumeOff,
+		"/security/phone/remove":       p.resumeRemovePhone,
+	}
+	return p
 }
 
 // Mount routes the pages.
@@ -65,22 +104,46 @@ func (p *Pages) Mount(t *request.Router) {
 	k := p.kit
 	t.Handle("GET /security", k.Signed(p.showSettings))
 	t.Handle("GET /security/email", k.Signed(p.showEmail))
+	t.Handle("GET /security/email/change", k.Gated(policy.ChangeContact, p.showEmailForm))
+	t.Handle("POST /security/email/change", k.Gated(policy.ChangeContact, p.submitEmailForm))
+	t.Handle("GET /security/email/confirm", k.Signed(p.showConfirm))
+	t.Handle("POST /security/email/confirm", k.Gated(policy.ChangeContact, p.submitConfirm))
+	t.Handle("POST /security/email/confirm/send", k.Gated(policy.ChangeContact, p.sendConfirm))
+	t.Handle("GET /security/phone", k.Signed(p.showPhone))
+	t.Handle("GET /security/phone/change", k.Gated(policy.ChangeContact, p.showPhoneForm))
+	t.Handle("POST /security/phone/change", k.Gated(policy.ChangeContact, p.submitPhoneForm))
+	t.Handle("GET /security/phone/confirm", k.Signed(p.showConfirm))
+	t.Handle("POST /security/phone/confirm", k.Gated(policy.ChangeContact, p.submitConfirm))
+	t.Handle("POST /security/phone/confirm/send", k.Gated(policy.ChangeContact, p.sendConfirm))
+	t.Handle("GET /security/phone/remove", k.Signed(p.showPhoneRemove))
+	t.Handle("POST /security/phone/remove", k.Gated(policy.ChangeContact, p.submitPhoneRemove))
+	t.Handle("GET /security/protection", k.Signed(p.showProtection))
+	t.Handle("GET /security/protection/setup", k.Signed(p.showProtectionForm))
+	t.Handle("POST /security/protection/setup", k.Signed(p.submitProtectionForm))
+	t.Handle("GET /security/protection/confirm", k.Signed(p.showProtectionStep))
+	t.Handle("POST /security/protection/confirm", k.Gated(policy.ManageMFA, p.submitProtectionConfirm))
+	t.Handle("POST /security/protection/device", k.Gated(policy.ManageMFA, p.submitProtectionDevice))
+	t.Handle("POST /security/protection/phone", k.Gated(policy.ManageMFA, p.submitProtectionPhone))
+	t.Handle("POST /security/protection/code", k.Gated(policy.ManageMFA, p.submitProtectionCode))
+	t.Handle("POST /security/protection/code/send", k.Gated(policy.ManageMFA, p.sendProtectionCode))
+	t.Handle("GET /security/protection/off", k.Signed(p.showProtectionOff))
+	t.Handle("POST /security/protection/off", k.Gated(policy.ManageMFA, p.submitProtectionOff))
 	t.Handle("GET /security/virtual-mfa", k.Signed(p.showVirtualMFA))
-	t.Handle("GET /security/virtual-mfa/bind", k.Signed(p.showBind))
-	t.Handle("POST /security/virtual-mfa/bind", k.Signed(p.submitBind))
-	t.Handle("GET /security/virtual-mfa/resynchronise", k.Signed(p.showResync))
-	t.Handle("POST /security/virtual-mfa/resynchronise", k.Signed(p.submitResync))
-	t.Handle("GET /security/virtual-mfa/unbind", k.Signed(p.showUnbind))
-	t.Handle("POST /security/virtual-mfa/unbind", k.Signed(p.submitUnbind))
+	t.Handle("GET /security/virtual-mfa/bind", k.Gated(policy.ManageMFA, p.showBind))
+	t.Handle("POST /security/virtual-mfa/bind", k.Gated(policy.ManageMFA, p.submitBind))
+	t.Handle("GET /security/virtual-mfa/resynchronise", k.Gated(policy.ManageMFA, p.showResync))
+	t.Handle("POST /security/virtual-mfa/resynchronise", k.Gated(policy.ManageMFA, p.submitResync))
+	t.Handle("GET /security/virtual-mfa/unbind", k.Gated(policy.ManageMFA, p.showUnbind))
+	t.Handle("POST /security/virtual-mfa/unbind", k.Gated(policy.ManageMFA, p.submitUnbind))
 	t.Handle("GET /security/recovery-codes", k.Signed(p.showCodes))
-	t.Handle("POST /security/recovery-codes", k.Signed(p.makeCodes))
+	t.Handle("POST /security/recovery-codes", k.Gated(policy.ManageMFA, p.makeCodes))
 	t.Handle("GET /security/recovery-codes/new", k.Signed(p.showNewCodes))
 	t.Handle("POST /security/recovery-codes/saved", k.Signed(p.codesSaved))
-	t.Handle("GET /security/password", k.Signed(p.showPassword))
-	t.Handle("POST /security/password", k.Signed(p.submitPassword))
+	t.Handle("GET /security/password", k.Gated(policy.ChangePassword, p.showPassword))
+	t.Handle("POST /security/password", k.Gated(policy.ChangePassword, p.submitPassword))
 	t.Handle("GET /security/sessions", k.Signed(p.showSessions))
-	t.Handle("POST /security/sessions/end", k.Signed(p.endSession))
-	t.Handle("POST /security/sessions/end-others", k.Signed(p.endOthers))
+	t.Handle("POST /security/sessions/end", k.Gated(policy.ManageSessions, p.endSession))
+	t.Handle("POST /security/sessions/end-others", k.Gated(policy.ManageSessions, p.endOthers))
 	t.Handle("GET /security/history", k.Signed(p.showHistory))
 	t.Handle("GET /verify", k.Signed(p.showVerify))
 	t.Handle("POST /verify", k.Signed(p.submitVerify))
@@ -99,8 +162,14 @@ func (p *Pages) verified(w http.ResponseWriter, r *http.Request, s prove.Signed,
 	return false, p.verifyFirst(w, r, s, a)
 }
 
+// verifyFirst leads to a verification that comes back here.
 func (p *Pages) verifyFirst(w http.ResponseWriter, r *http.Request, s prove.Signed, a policy.Action) error {
-	id, err := p.verify.Begin(r.Context(), p.kit.Visitor(r), s, a, r.URL.Path)
+	return p.verifyFor(w, r, s, a, r.URL.Path)
+}
+
+// verifyFor leads to a verification that comes back to a path.
+func (p *Pages) verifyFor(w http.ResponseWriter, r *http.Request, s prove.Signed, a policy.Action, returnTo string) error {
+	id, err := p.verify.Begin(r.Context(), p.kit.Visitor(r), s, a, returnTo)
 	if err != nil {
 		return err
 	}
@@ -108,21 +177,18 @@ func (p *Pages) verifyFirst(w http.ResponseWriter, r *http.Request, s prove.Sign
 	return nil
 }
 
-// act turns the refusal of an action that needs a verification into one.
-func (p *Pages) act(w http.ResponseWriter, r *http.Request, s prove.Signed, a policy.Action, err error) error {
+// act turns the refusal of an action that needs a verification into one that
+// comes back to a path.
+func (p *Pages) act(w http.ResponseWriter, r *http.Request, s prove.Signed, a policy.Action, err error, returnTo string) error {
 	if errors.Is(err, prove.ErrVerifyFirst) {
-		return p.verifyFirst(w, r, s, a)
+		return p.verifyFor(w, r, s, a, returnTo)
 	}
 	return err
 }
 
 func (p *Pages) askPage(b page.Base, s prove.Signed, q verify.Question) page.Proof {
 	b.Nav = "verify"
-	ask := page.Proof{Base: b, Title: "verify.title", Who: s.Identity.Name(), Reason: "purpose." + q.Action.Name, Action: "/verify", Ceremony: q.ID, Cancel: "/security"}
-	if q.Action.Target != "" && len(q.Offers) > 0 {
-		ask.Object = q.Offers[0].Device
-	}
-	return ask
+	return page.Proof{Base: b, Title: "verify.title", Who: s.Identity.Name(), Reason: "purpose." + q.Action.Name, Object: q.Action.Object, Action: "/verify", Ceremony: q.ID, Cancel: "/security"}
 }
 
 func (p *Pages) showVerify(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -170,6 +236,14 @@ func (p *Pages) submitVerify(w http.ResponseWriter, r *http.Request, s prove.Sig
 		return p.askAgain(w, r, s, f.Get("c"), string(answer.Method), f.Get("code2") != "", err)
 	}
 	p.kit.SetSession(w, token)
+	path, _, _ := strings.Cut(returnTo, "?")
+	if goOn := p.resume[path]; goOn != nil {
+		query, err := request.QueryOf(returnTo)
+		if err != nil {
+			return err
+		}
+		return goOn(w, r, s, query)
+	}
 	p.kit.Done(w, r, returnTo, "verified")
 	return nil
 }
@@ -179,10 +253,11 @@ func (p *Pages) sendVerify(w http.ResponseWriter, r *http.Request, s prove.Signe
 	if err != nil {
 		return err
 	}
-	if err := p.verify.Send(r.Context(), p.kit.Visitor(r), s, f.Get("c")); err != nil {
-		return p.askAgain(w, r, s, f.Get("c"), f.Get("method"), false, err)
+	m := factor.Method(f.Get("method"))
+	if err := p.verify.Send(r.Context(), p.kit.Visitor(r), s, f.Get("c"), m); err != nil {
+		return p.askAgain(w, r, s, f.Get("c"), string(m), false, err)
 	}
-	p.kit.SeeOther(w, r, "/verify?c="+url.QueryEscape(f.Get("c"))+"&method=email")
+	p.kit.SeeOther(w, r, "/verify?c="+url.QueryEscape(f.Get("c"))+"&method="+url.QueryEscape(string(m)))
 	return nil
 }
 
@@ -227,21 +302,15 @@ func (p *Pages) showSettings(w http.ResponseWriter, r *http.Request, s prove.Sig
 	data := settingsPage{Base: p.kit.SignedBase(w, r, s), O: o}
 	data.Wide, data.Nav = true, "security"
 	switch {
-	case !o.Facts.VirtualMFA:
+	case !o.Facts.MFA():
 		data.Checkup = append(data.Checkup, check{"no_mfa", "/security/virtual-mfa/bind", 0})
-	case o.CodesLeft < 4:
+	case !o.Facts.VirtualMFA:
+		data.Checkup = append(data.Checkup, check{"only_sms", "/security/virtual-mfa/bind", 0})
+	}
+	if o.Facts.MFA() && o.CodesLeft < 4 {
 		data.Checkup = append(data.Checkup, check{"few_codes", "/security/recovery-codes", o.CodesLeft})
 	}
 	return p.settings.Render(w, r, http.StatusOK, data)
-}
-
-type emailPage struct {
-	page.Base
-	Identity account.Identity
-}
-
-func (p *Pages) showEmail(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
-	return p.email.Render(w, r, http.StatusOK, emailPage{p.kit.SignedBase(w, r, s), s.Identity})
 }
 
 type passwordPage struct {

@@ -2,6 +2,7 @@ package security
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"countersign/internal/domain/audit"
@@ -47,28 +48,35 @@ func (p *Pages) endSession(w http.ResponseWriter, r *http.Request, s prove.Signe
 	if err != nil {
 		return err
 	}
-	if err := p.flow.EndSession(r.Context(), p.kit.Visitor(r), s, f.Get("session")); err != nil {
-		return p.actFrom(w, r, s, err)
-	}
-	p.kit.Done(w, r, "/security/sessions", "session_ended")
-	return nil
+	return p.end(w, r, s, f.Get("session"), true)
 }
 
 func (p *Pages) endOthers(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
 	if _, err := p.kit.Form(w, r); err != nil {
 		return err
 	}
-	if _, err := p.flow.EndOtherSessions(r.Context(), p.kit.Visitor(r), s); err != nil {
-		return p.actFrom(w, r, s, err)
-	}
-	p.kit.Done(w, r, "/security/sessions", "sessions_ended")
-	return nil
+	return p.end(w, r, s, "", false)
 }
 
-// actFrom verifies first and then comes back to the list.
-func (p *Pages) actFrom(w http.ResponseWriter, r *http.Request, s prove.Signed, err error) error {
-	r.URL.Path = "/security/sessions"
-	return p.act(w, r, s, selfservice.EndSessions, err)
+func (p *Pages) resumeEnd(w http.ResponseWriter, r *http.Request, s prove.Signed, query request.Form) error {
+	return p.end(w, r, s, query.Get("end"), query.Has("end"))
+}
+
+// end ends one session, else all others.
+func (p *Pages) end(w http.ResponseWriter, r *http.Request, s prove.Signed, id string, one bool) error {
+	returnTo, done := "/security/sessions", "sessions_ended"
+	var err error
+	if one {
+		returnTo, done = returnTo+"?end="+url.QueryEscape(id), "session_ended"
+		err = p.flow.EndSession(r.Context(), p.kit.Visitor(r), s, id)
+	} else {
+		_, err = p.flow.EndOtherSessions(r.Context(), p.kit.Visitor(r), s)
+	}
+	if err != nil {
+		return p.act(w, r, s, selfservice.EndSessions, err, returnTo)
+	}
+	p.kit.Done(w, r, "/security/sessions", done)
+	return nil
 }
 
 type historyPage struct {
@@ -119,8 +127,8 @@ func sentence(b page.Base, e audit.Event) string {
 		return b.T(key + ".refused")
 	case e.Name == audit.ConsoleSignin && e.Details["acr"] != "":
 		return b.T(key, "How", b.T("how."+e.Details["acr"]))
-	case e.Name == audit.IdentityVerify:
+	case e.Details["method"] != "":
 		return b.T(key, "Method", b.T("method."+e.Details["method"]))
 	}
-	return b.T(key, "Name", e.Details["name"])
+	return b.T(key, "Name", e.Details["name"], "From", e.Details["from"], "To", e.Details["to"])
 }

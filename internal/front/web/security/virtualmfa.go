@@ -10,6 +10,7 @@ import (
 
 	"rsc.io/qr"
 
+	"countersign/internal/domain/factor"
 	"countersign/internal/flow/selfservice"
 	"countersign/internal/front/request"
 	"countersign/internal/front/web/page"
@@ -41,6 +42,10 @@ type bindPage struct {
 	QR         template.HTML
 	URI        template.URL
 	DeviceName string
+	One        bool   // one code binds: the first is enough where the drift will show at sign-in
+	Action     string // where the form goes
+	Cancel     string
+	Part       part
 }
 
 func (p *Pages) showBind(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -54,7 +59,7 @@ func (p *Pages) showBind(w http.ResponseWriter, r *http.Request, s prove.Signed)
 	}
 	if id := q.Get("c"); id != "" { // back from choosing a language: the key may have been scanned
 		if b, err := p.flow.Binding(r.Context(), s, id); err == nil {
-			return p.renderBind(w, r, http.StatusOK, base, b, base.T("bind.device_default"))
+			return p.renderBind(w, r, http.StatusOK, base, b, b.Name)
 		}
 	}
 	b, err := p.flow.BeginBind(r.Context(), p.kit.Visitor(r), s)
@@ -63,18 +68,26 @@ func (p *Pages) showBind(w http.ResponseWriter, r *http.Request, s prove.Signed)
 		return nil
 	}
 	if err != nil {
-		return p.act(w, r, s, selfservice.BindVirtualMFA, err)
+		return p.act(w, r, s, selfservice.BindVirtualMFA, err, r.URL.Path)
 	}
-	return p.renderBind(w, r, http.StatusOK, base, b, base.T("bind.device_default"))
+	return p.renderBind(w, r, http.StatusOK, base, b, "")
 }
 
 func (p *Pages) renderBind(w http.ResponseWriter, r *http.Request, status int, base page.Base, b selfservice.Binding, name string) error {
-	image, err := drawQR(b.URI, base.T("bind.qr"))
-	if err != nil {
+	base.Path = "/security/virtual-mfa/bind?c=" + url.QueryEscape(b.ID)
+	return p.drawBind(w, r, status, bindPage{Base: base, Binding: b, DeviceName: name, Action: "/security/virtual-mfa/bind", Cancel: "/security"})
+}
+
+// drawBind completes the page of a key and shows it.
+func (p *Pages) drawBind(w http.ResponseWriter, r *http.Request, status int, data bindPage) (err error) {
+	if data.QR, err = drawQR(data.Binding.URI, data.T("bind.qr")); err != nil {
 		return err
 	}
-	base.Path = "/security/virtual-mfa/bind?c=" + url.QueryEscape(b.ID)
-	return p.bind.Render(w, r, status, bindPage{base, b, image, template.URL(b.URI), name}) //nolint:gosec // made by KeyURI
+	data.URI = template.URL(data.Binding.URI) //nolint:gosec // made by KeyURI
+	if data.DeviceName == "" {
+		data.DeviceName = data.T("bind.device_default")
+	}
+	return p.bind.Render(w, r, status, data)
 }
 
 func (p *Pages) submitBind(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -88,8 +101,8 @@ func (p *Pages) submitBind(w http.ResponseWriter, r *http.Request, s prove.Signe
 		p.kit.Done(w, r, "/security/recovery-codes/new", "virtual_mfa_bound")
 		return nil
 	}
-	if errors.Is(err, prove.ErrVerifyFirst) {
-		return p.verifyFirst(w, r, s, selfservice.BindVirtualMFA)
+	if errors.Is(err, prove.ErrVerifyFirst) { // the name typed is kept
+		return p.verifyFor(w, r, s, selfservice.BindVirtualMFA, "/security/virtual-mfa/bind?c="+url.QueryEscape(f.Get("c")))
 	}
 	base := p.kit.SignedBase(w, r, s)
 	status, ok := p.kit.Refuse(w, r, &base, err)
@@ -117,7 +130,7 @@ func (p *Pages) showResync(w http.ResponseWriter, r *http.Request, s prove.Signe
 		p.kit.SeeOther(w, r, "/security")
 		return nil
 	}
-	if ok, err := p.verified(w, r, s, selfservice.Resynchronise); err != nil || !ok {
+	if ok, err := p.verified(w, r, s, selfservice.Resynchronise.About(o.VirtualMFA.Name)); err != nil || !ok {
 		return err
 	}
 	return p.resync.Render(w, r, http.StatusOK, resyncPage{p.kit.SignedBase(w, r, s)})
@@ -137,13 +150,16 @@ func (p *Pages) submitResync(w http.ResponseWriter, r *http.Request, s prove.Sig
 	if status, ok := p.kit.Refuse(w, r, &base, err); ok && !errors.Is(err, prove.ErrVerifyFirst) {
 		return p.resync.Render(w, r, status, resyncPage{base})
 	}
-	return p.act(w, r, s, selfservice.Resynchronise, err)
+	return p.act(w, r, s, selfservice.Resynchronise, err, r.URL.Path)
 }
 
 type unbindPage struct {
 	page.Base
 	Device       store.VirtualMFA
-	PasswordLong bool
+	PasswordLong bool // or another second factor stays: the device can go
+	Protects     bool // Account Protection uses it: it cannot
+	CodesStay    bool // something else is bound for which recovery codes stand in
+	MFAStays     bool // signing in still takes a second step
 	Email        string
 }
 
@@ -156,12 +172,17 @@ func (p *Pages) showUnbind(w http.ResponseWriter, r *http.Request, s prove.Signe
 		p.kit.SeeOther(w, r, "/security")
 		return nil
 	}
-	if s.Identity.PasswordAlone {
-		if ok, err := p.verified(w, r, s, selfservice.Unbind(o.VirtualMFA.ID)); err != nil || !ok {
+	data := unbindPage{Base: p.kit.SignedBase(w, r, s), Device: o.VirtualMFA, Email: s.Identity.Email, Protects: o.Facts.Protection.Method == factor.VirtualMFA}
+	without := o.Facts
+	without.VirtualMFA = false
+	data.PasswordLong, data.CodesStay = s.Identity.PasswordAlone || without.MFA(), without.SecondFactor()
+	data.MFAStays = without.MFA()
+	if data.PasswordLong && !data.Protects {
+		if ok, err := p.verified(w, r, s, selfservice.Unbind(o.VirtualMFA.ID).About(o.VirtualMFA.Name)); err != nil || !ok {
 			return err
 		}
 	}
-	return p.unbind.Render(w, r, http.StatusOK, unbindPage{p.kit.SignedBase(w, r, s), o.VirtualMFA, s.Identity.PasswordAlone, s.Identity.Email})
+	return p.unbind.Render(w, r, http.StatusOK, data)
 }
 
 func (p *Pages) submitUnbind(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -172,7 +193,7 @@ func (p *Pages) submitUnbind(w http.ResponseWriter, r *http.Request, s prove.Sig
 	device := f.Get("device")
 	token, err := p.flow.Unbind(r.Context(), p.kit.Visitor(r), s, device)
 	if err != nil {
-		return p.act(w, r, s, selfservice.Unbind(device), err)
+		return p.act(w, r, s, selfservice.Unbind(device), err, r.URL.Path)
 	}
 	p.kit.SetSession(w, token)
 	p.kit.Done(w, r, "/security", "virtual_mfa_unbound")

@@ -88,6 +88,17 @@ all('input[data-code]', (input) => {
   });
 });
 
+// A text message that names this site fills in its code (WebOTP).
+const otp = document.querySelector('[data-otp]');
+if (otp && 'OTPCredential' in window) {
+  const stop = new AbortController();
+  on(otp.form, 'submit', () => stop.abort());
+  navigator.credentials.get({ otp: { transport: ['sms'] }, signal: stop.signal }).then(({ code }) => {
+    otp.value = code;
+    otp.form.requestSubmit();
+  }).catch(() => { /* typed by hand */ });
+}
+
 // "Send again" waits, and says how long. The server keeps the rule.
 all('[data-resend]', (button) => {
   const text = button.textContent;
@@ -102,16 +113,66 @@ all('[data-resend]', (button) => {
 
 // What was typed (no password, no code) survives a change of language or theme, once.
 const key = 'keep:' + location.pathname;
-const kept = () => [...document.querySelectorAll('input[type=text][id], input[type=email][id], input[type=tel][id]')]
+const kept = () => [...document.querySelectorAll(['text', 'email', 'tel', 'checkbox', 'radio'].map((t) => `input[type=${t}][id]`) + ', select[id]')]
   .filter((i) => !i.matches('[data-code], [autocomplete=one-time-code], [autocomplete*=password], [autocomplete=off]'));
 try {
   const saved = JSON.parse(sessionStorage[key] ?? '{}');
   delete sessionStorage[key];
-  kept().forEach((i) => { i.value ||= saved[i.id] ?? ''; });
+  kept().forEach((i) => {
+    const was = saved[i.id];
+    if (was === undefined) return;
+    if (typeof was === 'boolean') i.checked = was;
+    else if (!i.value || i.matches('select')) i.value = was;
+  });
   all('form[data-keep]', (form) => on(form, 'submit', () => {
-    sessionStorage[key] = JSON.stringify(Object.fromEntries(kept().map((i) => [i.id, i.value])));
+    sessionStorage[key] = JSON.stringify(Object.fromEntries(kept().map((i) => [i.id, /^(check|rad)/.test(i.type) ? i.checked : i.value])));
   }));
 } catch { /* no storage: nothing is kept */ }
+
+// A long select can be searched by name, code or dial code; the best match is chosen.
+const plain = (s) => s.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase().trim();
+all('[data-filter]', (box) => {
+  const select = document.getElementById(box.dataset.filter);
+  const [input, none] = box.querySelectorAll('input, p');
+  const options = [...select.options].map((option) => [option, `${option.value}(${option.text}`.split(/[(+)]/).map(plain).filter(Boolean)]);
+  const hint = document.querySelector('[data-example]:not(option)');
+  const example = () => {
+    const number = select.selectedOptions[0]?.dataset.example;
+    if (number) hint.textContent = hint.dataset.example.replace('{n}', number);
+  };
+  on(select, 'change', example);
+  on(input, 'input', () => {
+    const asked = plain(input.value).replace('+', '');
+    const rank = (words) => words.includes(asked) ? 0 : words.some((w) => w.startsWith(asked)) ? 1 : words.some((w) => w.includes(asked)) ? 2 : 3;
+    const hits = options.map(([option, words]) => [option, rank(words)]).filter(([, r]) => r < 3).sort((a, b) => a[1] - b[1]);
+    none.hidden = hits.length > 0;
+    if (none.hidden) {
+      const { value } = select;
+      select.replaceChildren(...hits.map(([option]) => option));
+      if (asked) select.selectedIndex = 0; else select.value = value;
+      example();
+    }
+    live.textContent = none.hidden ? select.selectedOptions[0].text : none.textContent;
+  });
+  on(input, 'keydown', (event) => {
+    if (event.key !== 'Enter' && event.key !== 'ArrowDown') return;
+    event.preventDefault();
+    select.focus();
+  });
+  box.hidden = false;
+  example();
+});
+
+// What the choices on the page will do.
+all('p[data-effect]', (effect) => {
+  const say = () => {
+    const method = document.querySelector('[data-effect]:checked');
+    const asked = document.querySelector('[value=sign-in]').checked || method?.matches('[data-always]');
+    effect.textContent = (asked ? method : effect)?.dataset.effect ?? '';
+  };
+  on(document, 'change', say);
+  say();
+});
 
 // Exact local time on the times.
 all('time[data-relative]', (time) => {

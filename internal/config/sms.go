@@ -1,0 +1,115 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"countersign/internal/domain/account"
+)
+
+// SMS says how text messages are sent, and how many.
+type SMS struct {
+	Provider       string   `help:"Who sends text messages: smpp, hook, twilio, aliyun, or none." enum:"none,smpp,hook,twilio,aliyun" default:"none"`
+	Countries      []string `help:"Countries to which text messages go, like CN,JP,DE; or all. Numbers elsewhere cannot be attached." placeholder:"CC"`
+	Ceiling        int      `help:"Text messages that are sent in a day at most." default:"2000"`
+	CountryCeiling int      `help:"Text messages that are sent in a day to one country at most." default:"1000"`
+	From           string   `help:"Sender: a number or a name. Twilio: also a messaging service (MG…)."`
+	Account        string   `help:"SMPP: system_id. Twilio: account SID. Alibaba Cloud: AccessKey ID."`
+	Key            string   `help:"Twilio: API key SID, where the secret is that of a key."`
+	Secret         string   `help:"SMPP: password. Twilio: auth token or API key secret. Alibaba Cloud: AccessKey secret. Hook: signing secret. Better: sms-secret-file."`
+	SecretFile     string   `help:"File that holds the secret." type:"path"`
+	URL            string   `help:"Hook: where messages are posted. SMPP: host:port. Twilio, Alibaba Cloud: another API endpoint." name:"url"`
+	Template       string   `help:"Hook: template of the body. Alibaba Cloud: template code for codes."`
+	NoticeTemplate string   `help:"Alibaba Cloud: template code for notices."`
+	SignName       string   `help:"Alibaba Cloud: signature name, with templates."`
+	ContentType    string   `help:"Hook: media type of the body." default:"application/json"`
+	Header         string   `help:"Hook: one more header of the request, like \"X-Api-Key: …\"."`
+	TLS            bool     `help:"SMPP: over TLS." name:"tls"`
+	SystemType     string   `help:"SMPP: system_type."`
+	Alphabet       string   `help:"SMPP: how the SMSC reads plain text: gsm7, latin1 or ucs2." enum:"gsm7,latin1,ucs2" default:"gsm7"`
+}
+
+func (c *Config) checkSMS() (wrong []error) {
+	s := &c.SMS
+	say := func(key, format string, args ...any) {
+		wrong = append(wrong, fmt.Errorf("sms_"+key+": "+format, args...))
+	}
+	if s.Ceiling < 1 || s.CountryCeiling < 1 {
+		say("ceiling", "must be at least 1, sms_country_ceiling too")
+	}
+	if s.SecretFile != "" {
+		b, err := os.ReadFile(s.SecretFile)
+		if err != nil {
+			say("secret_file", "%w", err)
+		}
+		s.Secret = strings.TrimRight(string(b), "\r\n")
+	}
+	for n, code := range s.Countries {
+		s.Countries[n] = strings.ToUpper(strings.TrimSpace(code))
+	}
+	if _, err := c.TextCountries(); err != nil {
+		wrong = append(wrong, err)
+	}
+	if s.Provider == "none" {
+		s.Provider = ""
+	}
+	if s.Provider == "" {
+		return wrong
+	}
+	if len(s.Countries) == 0 {
+		say("countries", "name the countries to which text messages go, like CN,JP,DE, or all: messages to distant countries are how others earn on your bill")
+	}
+	need := func(key, value string) {
+		if value == "" {
+			say(key, "is needed with sms_provider %s", s.Provider)
+		}
+	}
+	switch s.Provider {
+	case "smpp":
+		need("account", s.Account)
+		if _, _, err := net.SplitHostPort(s.URL); err != nil {
+			say("url", "%q is not host:port", s.URL)
+		}
+	case "hook":
+		need("url", s.URL)
+		need("secret", s.Secret)
+	case "twilio":
+		need("account", s.Account)
+		need("secret", s.Secret)
+		need("from", s.From)
+	case "aliyun":
+		need("account", s.Account)
+		need("secret", s.Secret)
+		if s.Template != "" {
+			need("sign_name", s.SignName)
+		}
+	}
+	if name, _, ok := strings.Cut(s.Header, ":"); s.Header != "" && (!ok || strings.TrimSpace(name) == "") {
+		say("header", "is not like \"Name: value\"") // it may hold a key
+	}
+	return wrong
+}
+
+// TextCountries are the countries to which text messages go; nil: everywhere.
+func (c *Config) TextCountries() (map[string]bool, error) {
+	if len(c.SMS.Countries) == 0 || slices.Contains(c.SMS.Countries, "ALL") {
+		return nil, nil
+	}
+	known := map[string]bool{}
+	for _, one := range account.PhoneCountries() {
+		known[one.Code] = true
+	}
+	list := map[string]bool{}
+	var wrong []error
+	for _, code := range c.SMS.Countries {
+		if !known[code] {
+			wrong = append(wrong, fmt.Errorf("sms_countries: %q is no country (ISO 3166-1 alpha-2) with mobile numbers", code))
+		}
+		list[code] = true
+	}
+	return list, errors.Join(wrong...)
+}

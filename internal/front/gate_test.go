@@ -1,0 +1,422 @@
+package front_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/ceremony"
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/policy"
+	"countersign/internal/domain/session"
+	"countersign/internal/flow/selfservice"
+	"countersign/internal/store"
+	"countersign/internal/store/storetest"
+	"countersign/internal/testkit"
+)
+
+// ungated are the routes that pass no gate, each with the reason why none is
+// needed. A route that is neither here nor gated fails the test.
+var ungated = map[string]string{
+	"GET /{$}":                            "goes elsewhere",
+	"GET /.well-known/change-password":    "goes elsewhere",
+	"GET /assets/{hash}/{name}":           "public",
+	"GET /healthz":                        "public",
+	"GET /readyz":                         "public",
+	"POST /preferences":                   "changes language and theme alone",
+	"GET /setup/{token}":                  "signed out: the link is the proof",
+	"POST /setup/{token}":                 "signed out: the link is the proof",
+	"GET /signup":                         "signed out",
+	"POST /signup":                        "signed out: the address is verified",
+	"GET /signup/verify":                  "signed out",
+	"POST /signup/verify":                 "signed out",
+	"POST /signup/send":                   "signed out",
+	"GET /signin":                         "signed out",
+	"POST /signin":                        "signed out: this is the proof",
+	"GET /signin/verify":                  "signed out",
+	"POST /signin/verify":                 "signed out: this is the proof",
+	"POST /signin/verify/send":            "signed out: sends to the bound address",
+	"GET /signin/methods":                 "signed out",
+	"POST /signout":                       "gives up, gains nothing",
+	"GET /signedout":                      "public",
+	"POST /session/keep":                  "a sign of life, within the session's length",
+	"GET /verify":                         "this is the gate",
+	"POST /verify":                        "this is the gate",
+	"POST /verify/send":                   "this is the gate: sends to the bound address",
+	"GET /verify/methods":                 "this is the gate",
+	"GET /api/v1/openapi.json":            "public",
+	"POST /api/v1/signin":                 "signed out: this is the proof",
+	"POST /api/v1/signin/send":            "signed out: sends to the bound address",
+	"POST /api/v1/signin/verify":          "signed out: this is the proof",
+	"GET /api/v1/session":                 "reads the session's own claims",
+	"DELETE /api/v1/session":              "gives up, gains nothing",
+	"GET /dev/clock":                      "development mode, this machine",
+	"POST /dev/clock":                     "development mode, this machine",
+	"GET /dev/outbox":                     "development mode, this machine",
+	"GET /dev/outbox.json":                "development mode, this machine",
+	"GET /security":                       "reads",
+	"GET /security/email":                 "reads",
+	"GET /security/email/confirm":         "reads; the address was typed in this session",
+	"GET /security/phone":                 "reads; the number is masked",
+	"GET /security/phone/confirm":         "reads; the number was typed in this session",
+	"GET /security/phone/remove":          "asks",
+	"GET /security/protection":            "reads",
+	"GET /security/protection/setup":      "reads",
+	"POST /security/protection/setup":     "keeps a choice that takes a verification to come into force",
+	"GET /security/protection/confirm":    "says what the choice will do; a key only after the verification",
+	"GET /security/protection/off":        "asks",
+	"GET /security/virtual-mfa":           "reads",
+	"GET /security/recovery-codes":        "reads how many are left",
+	"GET /security/recovery-codes/new":    "shows what this session was verified to make",
+	"POST /security/recovery-codes/saved": "forgets what this session was verified to make",
+	"GET /security/sessions":              "reads",
+	"GET /security/history":               "reads",
+}
+
+// A person has all that can be protected, and a browser whose session does
+// not suffice for anything.
+type person struct {
+	*testkit.Client
+	account.Identity
+	app                                *testkit.App
+	email, phone, bind, choice, device string // ids of ceremonies that wait for nothing but the gate, and of the device
+	other                              string // id of another session
+}
+
+// sentToThem is the code that those ceremonies wait for.
+const sentToThem = "424242"
+
+// A drive is a plausible request to a gated route.
+type drive struct {
+	fill    func(p *person) []string // names and values in turn
+	protect factor.Method            // what Account Protection uses; empty: virtual MFA
+	partly  bool                     // right although nothing changes: it is a step of a longer way
+}
+
+func with(names ...string) func(*person) []string {
+	return func(p *person) []string {
+		values := map[string]string{"$email": p.email, "$phone": p.phone, "$bind": p.bind, "$choice": p.choice, "$device": p.device, "$other": p.other, "$code1": p.app.Code(1), "$code2": p.app.Code(2)}
+		filled := slices.Clone(names)
+		for n, v := range filled {
+			if found, ok := values[v]; ok {
+				filled[n] = found
+			}
+		}
+		return filled
+	}
+}
+
+var drives = map[string]drive{
+	"GET /security/email/change":               {fill: with("c", "$email"), partly: true},
+	"POST /security/email/change":              {fill: with("email", "alice.new@example.com")},
+	"POST /security/email/confirm":             {fill: with("c", "$email", "code", sentToThem)},
+	"POST /security/email/confirm/send":        {fill: with("c", "$email")},
+	"GET /security/phone/change":               {fill: with("c", "$phone"), partly: true},
+	"POST /security/phone/change":              {fill: with("country", "CN", "phone", "139 0013 9000")},
+	"POST /security/phone/confirm":             {fill: with("c", "$phone", "code", sentToThem)},
+	"POST /security/phone/confirm/send":        {fill: with("c", "$phone")},
+	"POST /security/phone/remove":              {fill: with()},
+	"POST /security/protection/confirm":        {fill: with("c", "$choice"), partly: true},
+	"POST /security/protection/device":         {fill: with("c", "$choice", "code", "$code1", "name", "My phone"), partly: true},
+	"POST /security/protection/phone":          {fill: with("c", "$choice", "country", "CN", "phone", "139 0013 9000"), partly: true},
+	"POST /security/protection/code":           {fill: with("c", "$choice", "code", sentToThem)},
+	"POST /security/protection/code/send":      {fill: with("c", "$choice")},
+	"POST /security/protection/off":            {fill: with()},
+	"GET /security/virtual-mfa/bind":           {fill: with("c", "$bind"), partly: true},
+	"POST /security/virtual-mfa/bind":          {fill: with("c", "$bind", "code", "$code1", "code2", "$code2", "name", "My phone"), partly: true},
+	"GET /security/virtual-mfa/resynchronise":  {fill: with(), partly: true},
+	"POST /security/virtual-mfa/resynchronise": {fill: with("code", "$code1", "code2", "$code2")},
+	"GET /security/virtual-mfa/unbind":         {fill: with(), protect: factor.SMS, partly: true},
+	"POST /security/virtual-mfa/unbind":        {fill: with("device", "$device"), protect: factor.SMS},
+	"POST /security/recovery-codes":            {fill: with()},
+	"GET /security/password":                   {fill: with(), partly: true},
+	"POST /security/password":                  {fill: with("password", testkit.Password, "new_password", "walrus teapot hinges fog")},
+	"POST /security/sessions/end":              {fill: with("session", "$other")},
+	"POST /security/sessions/end-others":       {fill: with()},
+}
+
+func TestEveryRouteIsGatedOrNeedsNoGate(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewSite(t, storetest.SQLite, nil)
+	listed := map[string]bool{}
+	for _, pattern := range s.Routes.Routes() {
+		listed[pattern] = true
+		gate, gated := s.Routes.Gates[pattern]
+		reason, open := ungated[pattern]
+		switch {
+		case gated == open:
+			t.Errorf("%s: gated %v, on the list of those that need no gate %v", pattern, gated, open)
+		case open && reason == "":
+			t.Errorf("%s: no reason", pattern)
+		case gated && !slices.Contains([]policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions}, policy.Scenario(gate)):
+			t.Errorf("%s is gated by %q", pattern, gate)
+		}
+		if _, driven := drives[pattern]; driven != gated {
+			t.Errorf("%s: gated %v, driven %v", pattern, gated, driven)
+		}
+	}
+	for _, patterns := range [][]string{slices.Collect(maps.Keys(ungated)), slices.Collect(maps.Keys(drives))} {
+		for _, pattern := range patterns {
+			if !listed[pattern] {
+				t.Errorf("%s is no route", pattern)
+			}
+		}
+	}
+}
+
+// newPerson is someone who signs in as signIn does and has everything bound.
+func newPerson(s *testkit.Site, email string, protect factor.Method, signIn func(p *person, bind func())) *person {
+	s.Account(email, testkit.Password)
+	p := &person{Client: s.Client(), Identity: s.Identity(email)}
+	signIn(p, func() {
+		p.app = s.PutApp(email)
+		p.device = "device-" + string(p.ID)
+		s.PutPhone(email, "+8613800138000")
+		if protect == "" {
+			protect = factor.VirtualMFA
+		}
+		s.PutProtection(email, protect, policy.SignInScenario, policy.ChangePassword)
+	})
+	return p
+}
+
+// prepare puts into the person's session what waits for nothing but the gate:
+// the codes are right, the ceremonies young.
+func prepare(t *testing.T, s *testkit.Site, p *person) {
+	t.Helper()
+	sessions, err := s.DB.Read(t.Context()).Sessions(p.Account, p.ID)
+	if err != nil || len(sessions) != 1 {
+		t.Fatal(sessions, err)
+	}
+	phone, err := s.DB.Read(t.Context()).Phone(p.Account, p.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := factor.NewSeed(strings.NewReader(strings.Repeat("seed", 10)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := string(p.ID)
+	p.email, p.phone, p.bind, p.choice, p.other = "e"+id, "p"+id, "b"+id, "c"+id, "o"+id
+	edit := policy.Action{Scenario: policy.ManageMFA, Name: "protection_edit", Target: p.choice, Destructive: true}
+	s.Put(func(tx *store.Tx) error {
+		for _, c := range []ceremony.Ceremony{
+			{ID: p.email, Kind: ceremony.Contact, Action: selfservice.EmailAction(p.Identity), Private: ceremony.Private{Email: "new-" + string(p.ID) + "@example.com"}},
+			{ID: p.phone, Kind: ceremony.Contact, Action: selfservice.PhoneAction(phone), Private: ceremony.Private{Phone: "+8613700137000", Country: "CN"}},
+			{ID: p.bind, Kind: ceremony.Bind, Private: ceremony.Private{Seed: seed}},
+			{ID: p.choice, Kind: ceremony.Protect, Action: edit, Private: ceremony.Private{Protection: &policy.Protection{Method: factor.SMS, Scenarios: []policy.Scenario{policy.ManageMFA}}}},
+		} {
+			c.Account, c.Identity, c.Epoch, c.Session, c.TriesLeft, c.CreatedAt, c.ExpiresAt = p.Account, p.ID, p.Epoch, sessions[0].ID, 5, tx.Now, tx.Now.Add(ceremony.Lifetime)
+			if err := tx.AddCeremony(c); err != nil {
+				return err
+			}
+			m := factor.SMS
+			if c.Private.Email != "" {
+				m = factor.Email
+			}
+			if err := tx.AddSentCode(ceremony.Code{ID: "s" + c.ID, Ceremony: c.ID, Method: m, Digits: 6, CreatedAt: tx.Now, ExpiresAt: c.ExpiresAt}, sentToThem); err != nil {
+				return err
+			}
+		}
+		other := sessions[0]
+		other.ID = p.other
+		return tx.AddSession(other, []byte("nobody's"+p.other))
+	})
+}
+
+// standing is all of an account that a gate protects, as the database has it.
+func standing(t *testing.T, s *testkit.Site, a account.ID) string {
+	t.Helper()
+	raw := storetest.Raw(t, s.Config.DatabaseURL())
+	defer func() { _ = raw.Close() }()
+	var b strings.Builder
+	for _, query := range []string{
+		"SELECT id, email, email_key, email_confirmed_at, password_hash, epoch FROM identity",
+		"SELECT id, name, drift, last_step FROM virtual_mfa",
+		"SELECT id, number FROM phone",
+		"SELECT account_id, scenarios, method, since, changed_at FROM account_protection",
+		"SELECT identity_id, code_hash, created_at, used_at FROM recovery_code",
+		"SELECT id, epoch, proofs FROM session",
+		"SELECT id, channel, kind FROM outbox",
+	} {
+		rows, err := raw.Query(query+" WHERE account_id = $1 ORDER BY 1, 2", string(a))
+		if err != nil {
+			t.Fatal(err)
+		}
+		columns, err := rows.Columns()
+		if err != nil {
+			t.Fatal(err)
+		}
+		values, into := make([]any, len(columns)), make([]any, len(columns))
+		for n := range values {
+			into[n] = &values[n]
+		}
+		for rows.Next() {
+			if err := rows.Scan(into...); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&b, "%s %v\n", query, values)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		_ = rows.Close()
+	}
+	return b.String()
+}
+
+// ask sends what the drive says.
+func (d drive) ask(p *person, pattern string) testkit.Reply {
+	method, path, _ := strings.Cut(pattern, " ")
+	form := url.Values{}
+	filled := d.fill(p)
+	for n := 0; n < len(filled); n += 2 {
+		form.Set(filled[n], filled[n+1])
+	}
+	if method == "GET" {
+		return p.Get(path + "?" + form.Encode())
+	}
+	form.Set("csrf", p.CSRF())
+	return p.Post(path, form)
+}
+
+// toVerify is the id of the verification that a reply leads to.
+func toVerify(r testkit.Reply) (id string, ok bool) {
+	id, ok = strings.CutPrefix(r.Header.Get("Location"), "/verify?c=")
+	return id, ok && r.StatusCode == http.StatusSeeOther
+}
+
+func TestNoSessionThatDoesNotSufficePassesAGate(t *testing.T) {
+	t.Parallel()
+	app := func(p *person, bind func()) {
+		bind()
+		p.SignIn(p.Email, p.app)
+	}
+	for _, kind := range []struct {
+		name   string
+		signIn func(p *person, bind func())
+		later  time.Duration
+	}{
+		{"live but stale", app, 11 * time.Minute},
+		{"opened by a recovery code just now", func(p *person, bind func()) {
+			bind()
+			codes := p.Site.PutCodes(p.Email)
+			p.SignIn(p.Email, nil).Follow()
+			page := p.Get("/signin/verify?method=recovery_code")
+			page.Submit("/signin/verify", "code", codes[0]).Want(http.StatusSeeOther)
+		}, 0},
+		{"opened by the password alone", func(p *person, bind func()) {
+			p.SignIn(p.Email, nil)
+			bind()
+		}, 0},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
+			s := testkit.NewSite(t, storetest.SQLite, nil)
+			people := map[string]*person{}
+			for n, pattern := range slices.Sorted(maps.Keys(drives)) {
+				people[pattern] = newPerson(s, fmt.Sprintf("alice%d@example.com", n), drives[pattern].protect, kind.signIn)
+			}
+			if kind.later > 0 {
+				s.Pass(kind.later)
+			}
+			for pattern, p := range people {
+				p.T = t
+				prepare(t, s, p)
+				gate(t, s, pattern, p)
+			}
+		})
+	}
+}
+
+// gate drives a route twice: the session as it is must not pass, and once
+// verified it must.
+func gate(t *testing.T, s *testkit.Site, pattern string, p *person) {
+	t.Helper()
+	d := drives[pattern]
+	before := standing(t, s, p.Account)
+	got := d.ask(p, pattern)
+	id, ok := toVerify(got)
+	if !ok {
+		t.Errorf("%s passes the gate: %d to %q\n%.2000s", pattern, got.StatusCode, got.Header.Get("Location"), got.Body)
+	}
+	if after := standing(t, s, p.Account); after != before {
+		t.Errorf("%s changes what it must not:\n%s\nis now\n%s", pattern, before, after)
+	}
+	if !ok {
+		return
+	}
+	sessions, err := s.DB.Read(t.Context()).Sessions(p.Account, p.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := slices.DeleteFunc(sessions, func(one session.Session) bool { return one.ID == p.other })
+	c, err := s.DB.Read(t.Context()).CeremonyOfSession(ceremony.Verify, id, mine[0].ID)
+	if err != nil || string(c.Action.Scenario) != s.Routes.Gates[pattern] {
+		t.Errorf("%s asks for %q, %v; the router says %q", pattern, c.Action.Scenario, err, s.Routes.Gates[pattern])
+	}
+
+	done := got.Follow().Want(http.StatusOK).Submit("/verify", "code", p.app.Code(0)).Want(http.StatusSeeOther)
+	if _, again := toVerify(done); again {
+		t.Errorf("%s: verified, and sent to a verification again", pattern)
+	}
+	proved := standing(t, s, p.Account)
+	last := func(s string) []string { // without the step that the verification itself used up
+		return slices.DeleteFunc(strings.Split(s, "\n"), func(line string) bool {
+			return strings.Contains(line, "FROM virtual_mfa") && strings.Contains(line, p.device)
+		})
+	}
+	if slices.Equal(last(proved), last(before)) { // nothing went on by itself
+		then := d.ask(p, pattern)
+		if _, again := toVerify(then); again || then.StatusCode >= 500 {
+			t.Errorf("%s: with a fresh proof it answers %d to %q", pattern, then.StatusCode, then.Header.Get("Location"))
+		}
+		if after := standing(t, s, p.Account); after == proved && !d.partly {
+			t.Errorf("%s: with a fresh proof it does nothing: %d to %q\n%.2000s", pattern, then.StatusCode, then.Header.Get("Location"), then.Body)
+		}
+	}
+}
+
+// What has been chosen is shown before the verification, the key of a new
+// device is not.
+func TestNoPageShowsASecretBeforeTheVerification(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewSite(t, storetest.SQLite, nil)
+	c := signedIn(s)
+	page := c.Get("/security/protection/setup").Submit("/security/protection/setup", "scenario", "sign-in", "method", "virtual_mfa").Follow().Want(http.StatusOK)
+	confirm := page.Request.URL.RequestURI()
+	i := s.Identity(alice)
+	sessions, err := s.DB.Read(t.Context()).Sessions(i.Account, i.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	choice, err := s.DB.Read(t.Context()).CeremonyOfSession(ceremony.Protect, page.Request.URL.Query().Get("c"), sessions[0].ID)
+	if err != nil || len(choice.Private.Seed) == 0 {
+		t.Fatal("no key was made", err)
+	}
+	key := factor.SeedText(choice.Private.Seed)
+	shown := func(body string) bool {
+		return strings.Contains(body, "otpauth:") || strings.Contains(body, strings.ReplaceAll(key, " ", "")) || strings.Contains(body, key[:4])
+	}
+	for _, path := range routes(s, "GET") {
+		if strings.HasPrefix(path, "/dev/") {
+			continue
+		}
+		if got := c.Get(path + "?c=" + url.QueryEscape(choice.ID)); shown(got.Body) {
+			t.Errorf("GET %s shows the key", path)
+		}
+	}
+	if got := c.Post("/security/protection/device", url.Values{"csrf": {c.CSRF()}, "c": {choice.ID}, "code": {(&testkit.App{Seed: choice.Private.Seed, Now: s.Now}).Code(0)}}); got.StatusCode != http.StatusSeeOther || !strings.HasPrefix(got.Header.Get("Location"), "/verify?c=") {
+		t.Errorf("a right code of a key that was never shown: %d to %s", got.StatusCode, got.Header.Get("Location"))
+	}
+	c.Get(confirm).Submit("/security/protection/confirm").ProveBySent("email", alice).Want(http.StatusSeeOther)
+	if !shown(c.Get(confirm).Body) {
+		t.Error("verified, and the key is not shown")
+	}
+}

@@ -1,0 +1,275 @@
+package security
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/factor"
+	"countersign/internal/flow/selfservice"
+	"countersign/internal/front/request"
+	"countersign/internal/front/web/page"
+	"countersign/internal/prove"
+)
+
+// phonePage shows the phone that is attached, or invites to attach one.
+type phonePage struct {
+	page.Base
+	Attached   bool
+	Number     string // masked
+	BoundAt    time.Time
+	LastUsedAt time.Time
+	Protects   bool // Account Protection uses it: it can be replaced, not removed
+	Down       bool // no sender of text messages is configured
+}
+
+// phoneFormPage asks for a number.
+type phoneFormPage struct {
+	page.Base
+	Action, Ceremony, Cancel string // where the form goes; the ceremony it belongs to, if any
+	Old                      string // masked; empty: none is attached yet
+	Countries                []countryChoice
+	Country, Phone           string // as typed
+	Example                  string // a number of the country chosen
+	Part                     part
+}
+
+type countryChoice struct {
+	Code, Name string
+	Dial       int
+	Example    string
+}
+
+// confirmPage asks for the code that was sent to a new address or number.
+type confirmPage struct {
+	page.Base
+	Action, Ceremony, Cancel string // the code is posted to Action, a resend to Action/send
+	Change                   string // the page where the address can be corrected
+	Kind                     string // sms or email
+	Destination              string // in full: it was just typed here
+	Old                      string // masked; stays in force until the new one has answered; empty: none
+	Digits, Resend           int
+	Sent                     bool // a code was sent; else it must be asked for
+	Failed, Delayed          bool // the message could not be sent; has not gone out yet
+	Part                     part
+}
+
+// part says where a page is within a longer way; zero: nowhere.
+type part struct{ Step, Of int }
+
+// phoneRemovePage asks whether the phone shall be taken off.
+type phoneRemovePage struct {
+	page.Base
+	Number string // masked
+	Email  string // where the notice goes
+}
+
+func (p *Pages) showPhone(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	o, err := p.flow.Overview(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	return p.phone.Render(w, r, http.StatusOK, phonePage{p.kit.SignedBase(w, r, s), o.Facts.Phone, o.Phone.Number.Mask(), o.Phone.BoundAt, o.Phone.LastUsedAt,
+		o.Facts.Protection.Method == factor.SMS, p.flow.Sending.Can(factor.SMS) != nil})
+}
+
+// countries are those to which text messages go, by their names in the
+// language of the page.
+func (p *Pages) countries(b page.Base) (list []countryChoice) {
+	for _, c := range account.PhoneCountries() {
+		if p.flow.Sending.Reaches(c.Code) {
+			list = append(list, countryChoice{c.Code, b.L.Country(c.Code), c.Dial, c.Example})
+		}
+	}
+	slices.SortFunc(list, func(x, y countryChoice) int { return b.L.Compare(x.Name, y.Name) })
+	return list
+}
+
+// phoneFormIn completes the form: the country typed before, else the one that
+// the browser's languages speak of, else the first.
+func (p *Pages) phoneFormIn(r *http.Request, data phoneFormPage) phoneFormPage {
+	data.Countries = p.countries(data.Base)
+	if data.Country == "" {
+		data.Country = request.Country(r)
+	}
+	if len(data.Countries) > 0 {
+		data.Example = data.Countries[0].Example
+	}
+	for _, c := range data.Countries {
+		if c.Code == data.Country {
+			data.Example = c.Example
+		}
+	}
+	return data
+}
+
+func (p *Pages) showPhoneForm(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	o, err := p.flow.Overview(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	if err := p.flow.Sending.Can(factor.SMS); err != nil {
+		return err
+	}
+	if ok, err := p.verified(w, r, s, selfservice.PhoneAction(o.Phone)); err != nil || !ok {
+		return err
+	}
+	data := phoneFormPage{Base: p.kit.SignedBase(w, r, s), Action: "/security/phone/change", Cancel: "/security/phone", Old: o.Phone.Number.Mask()}
+	q, err := request.ReadQuery(r)
+	if err != nil {
+		return err
+	}
+	if c, err := p.flow.Contact(r.Context(), p.kit.Visitor(r), s, q.Get("c")); err == nil { // what was typed before
+		data.Country, data.Phone = c.Country, c.Phone.International()
+	}
+	return p.phoneForm.Render(w, r, http.StatusOK, p.phoneFormIn(r, data))
+}
+
+func (p *Pages) submitPhoneForm(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	f, err := p.kit.Form(w, r)
+	var id string
+	if err == nil {
+		id, err = p.flow.ChangePhone(r.Context(), p.kit.Visitor(r), s, f.Get("country"), f.Get("phone"))
+	}
+	if err == nil {
+		p.kit.SeeOther(w, r, "/security/phone/confirm?c="+url.QueryEscape(id))
+		return nil
+	}
+	o, oerr := p.flow.Overview(r.Context(), s)
+	if oerr != nil {
+		return oerr
+	}
+	if errors.Is(err, prove.ErrVerifyFirst) {
+		return p.verifyFor(w, r, s, selfservice.PhoneAction(o.Phone), "/security/phone/change?c="+url.QueryEscape(id))
+	}
+	data := phoneFormPage{Base: p.kit.SignedBase(w, r, s), Action: "/security/phone/change", Cancel: "/security/phone", Old: o.Phone.Number.Mask(), Country: f.Get("country"), Phone: f.Get("phone")}
+	status, ok := p.kit.Refuse(w, r, &data.Base, err)
+	if !ok {
+		return err
+	}
+	return p.phoneForm.Render(w, r, status, p.phoneFormIn(r, data))
+}
+
+// contactPath is where a change of the method is under way.
+func contactPath(m factor.Method) string {
+	if m == factor.SMS {
+		return "/security/phone"
+	}
+	return "/security/email"
+}
+
+func (p *Pages) showConfirm(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	q, err := request.ReadQuery(r)
+	if err != nil {
+		return err
+	}
+	return p.renderConfirm(w, r, s, http.StatusOK, p.kit.SignedBase(w, r, s), q.Get("c"))
+}
+
+func (p *Pages) renderConfirm(w http.ResponseWriter, r *http.Request, s prove.Signed, status int, b page.Base, id string) error {
+	c, err := p.flow.Contact(r.Context(), p.kit.Visitor(r), s, id)
+	if err != nil {
+		return err
+	}
+	o, err := p.flow.Overview(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	path := contactPath(c.Method)
+	b.Path = path + "/confirm?c=" + url.QueryEscape(id)
+	data := confirmPage{Base: b, Action: path + "/confirm", Ceremony: c.ID, Cancel: path, Change: path + "/change?c=" + url.QueryEscape(id), Kind: string(c.Method),
+		Destination: c.Email, Old: account.MaskEmail(s.Identity.Email), Digits: c.Digits, Resend: seconds(c.Resend), Sent: c.Sent, Failed: c.Failed, Delayed: c.Delayed}
+	if c.Method == factor.SMS {
+		data.Destination, data.Old = c.Phone.International(), o.Phone.Number.Mask()
+	}
+	return p.confirm.Render(w, r, status, data)
+}
+
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+
+// contactRefused shows the page of a change again, or verifies first.
+func (p *Pages) contactRefused(w http.ResponseWriter, r *http.Request, s prove.Signed, id string, refusal error) error {
+	if errors.Is(refusal, prove.ErrVerifyFirst) {
+		c, err := p.flow.Contact(r.Context(), p.kit.Visitor(r), s, id)
+		if err != nil {
+			return err
+		}
+		a, err := p.flow.ContactAction(r.Context(), s, id)
+		if err != nil {
+			return err
+		}
+		return p.verifyFor(w, r, s, a, contactPath(c.Method)+"/confirm?c="+url.QueryEscape(id))
+	}
+	b := p.kit.SignedBase(w, r, s)
+	status, ok := p.kit.Refuse(w, r, &b, refusal)
+	if !ok {
+		return refusal
+	}
+	return p.renderConfirm(w, r, s, status, b, id)
+}
+
+func (p *Pages) submitConfirm(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	f, err := p.kit.Form(w, r)
+	if err != nil {
+		return err
+	}
+	m, token, err := p.flow.ConfirmContact(r.Context(), p.kit.Visitor(r), s, f.Get("c"), f.Get("code"))
+	if err != nil {
+		return p.contactRefused(w, r, s, f.Get("c"), err)
+	}
+	p.kit.SetSession(w, token)
+	if m == factor.SMS {
+		p.kit.Done(w, r, "/security/phone", "phone_attached")
+	} else {
+		p.kit.Done(w, r, "/security/email", "email_changed")
+	}
+	return nil
+}
+
+func (p *Pages) sendConfirm(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	f, err := p.kit.Form(w, r)
+	if err != nil {
+		return err
+	}
+	if err := p.flow.SendContact(r.Context(), p.kit.Visitor(r), s, f.Get("c")); err != nil {
+		return p.contactRefused(w, r, s, f.Get("c"), err)
+	}
+	p.kit.SeeOther(w, r, r.URL.Path[:len(r.URL.Path)-len("/send")]+"?c="+url.QueryEscape(f.Get("c")))
+	return nil
+}
+
+func (p *Pages) showPhoneRemove(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	o, err := p.flow.Overview(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	if !o.Facts.Phone || o.Facts.Protection.Method == factor.SMS {
+		p.kit.SeeOther(w, r, "/security/phone")
+		return nil
+	}
+	return p.phoneRemove.Render(w, r, http.StatusOK, phoneRemovePage{p.kit.SignedBase(w, r, s), o.Phone.Number.Mask(), s.Identity.Email})
+}
+
+func (p *Pages) submitPhoneRemove(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	if _, err := p.kit.Form(w, r); err != nil {
+		return err
+	}
+	return p.resumeRemovePhone(w, r, s, request.Form{})
+}
+
+func (p *Pages) resumeRemovePhone(w http.ResponseWriter, r *http.Request, s prove.Signed, _ request.Form) error {
+	o, err := p.flow.Overview(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	token, err := p.flow.RemovePhone(r.Context(), p.kit.Visitor(r), s, o.Phone.ID)
+	if err != nil {
+		return p.act(w, r, s, selfservice.RemovePhoneAction(o.Phone), err, "/security/phone/remove")
+	}
+	p.kit.SetSession(w, token)
+	p.kit.Done(w, r, "/security/phone", "phone_removed")
+	return nil
+}
