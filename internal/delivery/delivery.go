@@ -5,6 +5,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"time"
 
 	"countersign/internal/domain/message"
 )
@@ -46,3 +47,22 @@ func isSetup(err error) bool {
 	var s setupError
 	return errors.As(err, &s)
 }
+
+// A laterError is temporary, and asks for a wait before the next attempt.
+type laterError struct {
+	wait time.Duration
+	error
+}
+
+func (e laterError) Unwrap() error { return e.error }
+
+// A codedError carries a gateway's own name for what went wrong: one of a
+// known set, in which there is nothing of the message.
+type codedError struct {
+	code string
+	error
+}
+
+func (e codedError) Error() string { return e.code + ": " + e.error.Error() }
+
+func (e codedError) Unwrap() error { return e.error }

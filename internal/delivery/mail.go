@@ -67,11 +67,16 @@ func compose(m message.Message, from, to *mail.Address, now time.Time) (*gomail.
 // messageID stays the same from attempt to attempt, so that a mail taken twice,
 // because its receipt was lost (RFC 5321 §4.1.1.4), can be known as one.
 func messageID(id, from string) string {
+	return plainID(id) + from[strings.LastIndexByte(from, '@'):]
+}
+
+// plainID returns id fit for a header.
+func plainID(id string) string {
 	plain := func(r rune) bool {
 		return r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r) || r == '-' || r == '_')
 	}
 	if id == "" || strings.ContainsFunc(id, func(r rune) bool { return !plain(r) }) {
 		id = fmt.Sprintf("%x", id)
 	}
-	return id + from[strings.LastIndexByte(from, '@'):]
+	return id
 }

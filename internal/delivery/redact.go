@@ -1,7 +1,11 @@
 package delivery
 
 import (
+	"errors"
+	"maps"
+	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -34,10 +38,22 @@ func masked(to string) string {
 // reason makes one line of a sender's error, fit for the log and the store.
 // Servers like to quote what they refuse: the recipient, and sometimes the
 // line of the body they did not like. What could be a code, a number or a
-// token goes, whether it was ours or not.
+// token goes, whether it was ours or not; a gateway's code stays.
 func reason(err error, m message.Message) string {
-	text := printable(err.Error(), ' ')
-	for _, line := range append(strings.Split(m.Text, "\n"), m.Subject) {
+	text, code := err.Error(), ""
+	var coded codedError
+	if errors.As(err, &coded) {
+		text, code = coded.error.Error(), coded.code+": "
+	}
+	// It quotes the address that was called, and that may hold anything.
+	var request *url.Error
+	if errors.As(err, &request) {
+		text = strings.ReplaceAll(text, request.Error(), request.Op+": "+request.Err.Error())
+	}
+	text = printable(text, ' ')
+	lines := slices.AppendSeq(append(strings.Split(m.Text, "\n"), m.Subject), maps.Values(m.Params))
+	slices.SortFunc(lines, func(a, b string) int { return len(b) - len(a) }) // what holds another comes first
+	for _, line := range lines {
 		if line = printable(strings.TrimSpace(line), ' '); len(line) >= 8 {
 			text = strings.ReplaceAll(text, line, "***")
 		}
@@ -49,7 +65,7 @@ func reason(err error, m message.Message) string {
 		}
 		return word
 	})
-	text = numberLike.ReplaceAllString(text, "***")
+	text = code + numberLike.ReplaceAllString(text, "***")
 	if len(text) > reasonLimit {
 		text = strings.ToValidUTF8(text[:reasonLimit], "") + "…"
 	}

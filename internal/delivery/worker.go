@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"countersign/internal/domain/message"
@@ -19,16 +20,29 @@ import (
 // How patient the Worker is.
 const (
 	MaxAttempts = 12              // then a message is dead
-	AtOnce      = 2               // messages being sent at the same time
+	MailAtOnce  = 2               // mails being sent at the same time
+	SMSAtOnce   = 8               // text messages being sent at the same time
 	FirstRetry  = 5 * time.Second // doubled from attempt to attempt
 	LastRetry   = time.Hour       // and never more than this
 	Grace       = 5 * time.Second
 
 	pollEvery   = 2 * time.Second
-	sendTimeout = 90 * time.Second
+	mailTimeout = 90 * time.Second
+	smsTimeout  = 30 * time.Second
 	lease       = 3 * time.Minute // longer than a send and its record: nobody else may take it meanwhile
 	recordLimit = 10 * time.Second
 )
+
+// A lane is what a channel has to itself, so that none waits for another.
+type lane struct {
+	atOnce  int
+	timeout time.Duration // of one attempt
+}
+
+var lanes = map[message.Channel]lane{
+	message.Email: {MailAtOnce, mailTimeout},
+	message.SMS:   {SMSAtOnce, smsTimeout},
+}
 
 // A Worker empties the outbox. Any number of them may share a database: each
 // message is claimed by one, and comes back after its lease if that one dies.
@@ -49,46 +63,81 @@ type Worker struct {
 func (w *Worker) Run(ctx context.Context) {
 	senders := w.senders()
 	sendCtx, cut := context.WithCancel(context.WithoutCancel(ctx))
-	var sending sync.WaitGroup
-	defer func() {
-		defer cut()
-		defer time.AfterFunc(Grace, cut).Stop()
-		sending.Wait()
-	}()
+	defer cut()
+	var looking, sending sync.WaitGroup
+	var broken atomic.Int32 // lanes that cannot read the outbox
+	var bells []chan<- struct{}
+	for channel, lane := range lanes {
+		bell := make(chan struct{}, 1)
+		bells = append(bells, bell)
+		looking.Go(func() {
+			w.look(ctx, channel, lane.atOnce, bell, &broken, func(m message.Message, done func()) {
+				sending.Go(func() {
+					defer done()
+					w.deliver(sendCtx, senders[channel], m)
+				})
+			})
+		})
+	}
+	w.ring(ctx, bells)
+	looking.Wait()
+	defer time.AfterFunc(Grace, cut).Stop()
+	sending.Wait()
+}
+
+// ring tells every lane what Wake says, until ctx ends.
+func (w *Worker) ring(ctx context.Context, bells []chan<- struct{}) {
+	wake := w.Wake
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-wake:
+			if !open {
+				wake = nil // a closed channel would have us spin
+			}
+		}
+		for _, bell := range bells {
+			select {
+			case bell <- struct{}{}:
+			default: // it has yet to hear the last one
+			}
+		}
+	}
+}
+
+// look claims the messages of one channel, as many at once as there are slots,
+// and has send take each of them.
+func (w *Worker) look(ctx context.Context, channel message.Channel, atOnce int, bell <-chan struct{}, broken *atomic.Int32, send func(m message.Message, done func())) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	slots := make(chan struct{}, AtOnce)
-	wake := w.Wake
-	broken := false
+	slots := make(chan struct{}, atOnce)
+	failed := false
 	for {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
 			return
 		}
-		m, found, err := w.claim(ctx)
-		first := err != nil && !broken
-		broken = err != nil
+		m, found, err := w.claim(ctx, channel)
+		// Once per outage, not every two seconds of it, nor for every channel.
+		if err != nil && !failed && broken.Add(1) == 1 && ctx.Err() == nil {
+			w.Log.LogAttrs(ctx, slog.LevelError, "outbox cannot be read", slog.Any("error", err))
+		}
+		if err == nil && failed {
+			broken.Add(-1)
+		}
+		failed = err != nil
 		if found {
-			sending.Go(func() {
-				defer func() { <-slots }()
-				w.deliver(sendCtx, senders[m.Channel], m)
-			})
+			send(m, func() { <-slots })
 			continue
 		}
 		<-slots
-		// Once per outage, not every two seconds of it.
-		if first && ctx.Err() == nil {
-			w.Log.LogAttrs(ctx, slog.LevelError, "outbox cannot be read", slog.Any("error", err))
-		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case _, open := <-wake:
-			if !open {
-				wake = nil // a closed channel would have us spin
-			}
+		case <-bell:
 		}
 	}
 }
@@ -107,11 +156,11 @@ func (w *Worker) senders() map[message.Channel]Sender {
 	return all
 }
 
-func (w *Worker) claim(ctx context.Context) (message.Message, bool, error) {
+func (w *Worker) claim(ctx context.Context, channel message.Channel) (message.Message, bool, error) {
 	if ctx.Err() != nil {
 		return message.Message{}, false, ctx.Err()
 	}
-	m, found, err := w.DB.ClaimMessage(ctx, lease)
+	m, found, err := w.DB.ClaimMessage(ctx, lease, channel)
 	return m, found && err == nil, err
 }
 
@@ -140,7 +189,12 @@ func (w *Worker) deliver(ctx context.Context, sender Sender, m message.Message) 
 	if isSetup(err) {
 		level = slog.LevelError
 	}
-	retryAt := now.Add(Backoff(m.Attempts, w.Random))
+	wait := Backoff(m.Attempts, w.Random)
+	var later laterError
+	if errors.As(err, &later) {
+		wait = max(wait, later.wait)
+	}
+	retryAt := now.Add(wait)
 	switch {
 	case IsPermanent(err):
 		w.bury(ctx, m, level, why)
@@ -162,7 +216,7 @@ func expired(m message.Message, at time.Time) bool {
 var errPanic = errors.New("the sender panicked")
 
 func (w *Worker) attempt(ctx context.Context, sender Sender, m message.Message) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	ctx, cancel := context.WithTimeout(ctx, lanes[m.Channel].timeout)
 	defer cancel()
 	defer func() {
 		r := recover()

@@ -70,6 +70,7 @@ func (p *post) start() {
 
 func (p *post) add(m message.Message) {
 	p.t.Helper()
+	m.ID = "" // the store's to give
 	err := p.DB.Write(p.t.Context(), audit.Housekeeping("test"), func(tx *store.Tx) error { return tx.AddMessage(m) })
 	if err != nil {
 		p.t.Fatal(err)
@@ -80,7 +81,7 @@ func (p *post) add(m message.Message) {
 func (p *post) attempts(n int) {
 	p.t.Helper()
 	for range n {
-		if _, found, err := p.DB.ClaimMessage(p.t.Context(), time.Minute); err != nil || !found {
+		if _, found, err := p.DB.ClaimMessage(p.t.Context(), time.Minute, message.Email); err != nil || !found {
 			p.t.Fatalf("claim: %v, %v", found, err)
 		}
 		time.Sleep(time.Minute)
@@ -377,7 +378,7 @@ func TestOneSlowSendDoesNotHoldTheOthers(t *testing.T) {
 		p.start()
 		time.Sleep(8*time.Second + time.Millisecond)
 		synctest.Wait()
-		if done.Load() != 8 || most.Load() != delivery.AtOnce {
+		if done.Load() != 8 || most.Load() != delivery.MailAtOnce {
 			t.Errorf("%d sent after eight seconds, %d at once", done.Load(), most.Load())
 		}
 	})
