@@ -21,10 +21,17 @@ func spend(tx *store.Tx, ceremonyID string) (refusal, err error) {
 		return nil, nil
 	}
 	err = tx.SpendTry(ceremonyID, ceremony.ErrNoTries)
-	if errors.Is(err, ceremony.ErrNoTries) {
-		return ceremony.ErrNoTries, nil
+	if !errors.Is(err, ceremony.ErrNoTries) {
+		return nil, err
 	}
-	return nil, err
+	has, err := tx.HasCeremony(ceremonyID)
+	if err != nil {
+		return nil, err
+	}
+	if !has { // another tab was first: nothing was wrong
+		return ceremony.ErrGone, nil
+	}
+	return ceremony.ErrNoTries, nil
 }
 
 // An Answer is what someone offers as proof.

@@ -84,6 +84,12 @@ func (r *Reader) OpenCeremonies(kind ceremony.Kind, session string, now time.Tim
 	return list, err
 }
 
+// HasCeremony reports whether the ceremony is still there, and not over.
+func (tx *Tx) HasCeremony(id string) (has bool, err error) {
+	err = tx.row("SELECT EXISTS (SELECT 1 FROM ceremony WHERE id = $1 AND expires_at > $2)", []any{id, micros(tx.Now)}, &has)
+	return has, err
+}
+
 // SpendTry takes one try of the ceremony; gone is returned when there is none
 // left or it has expired.
 func (tx *Tx) SpendTry(id string, gone error) error {

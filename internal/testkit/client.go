@@ -167,6 +167,12 @@ func (r Reply) Follow() Reply {
 	return r.c.Get(to)
 }
 
+// Again loads the page once more.
+func (r Reply) Again() Reply {
+	r.c.T.Helper()
+	return r.c.Get(r.Request.URL.RequestURI())
+}
+
 // Want checks the status.
 func (r Reply) Want(status int) Reply {
 	r.c.T.Helper()

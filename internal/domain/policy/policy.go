@@ -207,6 +207,7 @@ type Action struct {
 	Name        string        // what pages and messages call it: a message key
 	Target      string        // id of the object, empty where the identity itself is
 	Object      string        // what people call the object
+	Chosen      factor.Method // or the method that is the object, which has a name in every language
 	Of          factor.Method // the authenticator that is changed: nothing weaker may
 	Destructive bool          // takes a proof of its own, used once
 }
@@ -215,6 +216,14 @@ type Action struct {
 func (a Action) About(object string) Action {
 	a.Object = object
 	return a
+}
+
+// Called is what the object is called in the language of say.
+func (a Action) Called(say func(key string, args ...any) string) string {
+	if a.Chosen != "" {
+		return say("method." + string(a.Chosen))
+	}
+	return a.Object
 }
 
 // Freshness is how long a proof counts.

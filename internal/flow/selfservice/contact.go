@@ -60,7 +60,7 @@ func PhoneAction(present store.Phone) policy.Action {
 // RemovePhoneAction is the action that takes the phone off.
 func RemovePhoneAction(present store.Phone) policy.Action {
 	a := removePhone.About(present.Number.Mask())
-	a.Target = present.ID
+	a.Target = "remove:" + present.ID // a proof given for replacing it is another
 	return a
 }
 

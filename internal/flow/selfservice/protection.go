@@ -89,7 +89,7 @@ func (f *Flow) BeginProtection(ctx context.Context, v prove.Visitor, s prove.Sig
 			return err
 		}
 		c := ceremony.Ceremony{ID: id, Kind: ceremony.Protect, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Session: s.Session.ID, TriesLeft: throttle.CeremonyTries,
-			Action: setAction(facts, v, id, wanted), CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.Lifetime), Private: ceremony.Private{Protection: &wanted}}
+			Action: setAction(facts, id, wanted), CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.Lifetime), Private: ceremony.Private{Protection: &wanted}}
 		if m == factor.VirtualMFA && !facts.VirtualMFA {
 			c.Private.Seed, c.TriesLeft = seed, bindTries
 		}
@@ -100,13 +100,13 @@ func (f *Flow) BeginProtection(ctx context.Context, v prove.Visitor, s prove.Sig
 
 // setAction is the action that saves the choice; its target is the choice, so
 // that a proof given for one saves no other.
-func setAction(facts policy.Facts, v prove.Visitor, id string, wanted policy.Protection) policy.Action {
+func setAction(facts policy.Facts, id string, wanted policy.Protection) policy.Action {
 	a := turnOnProtection
 	if facts.Protection.On() {
 		a = editProtection
 	}
-	a.Target = id
-	return a.About(v.Locale.T("method." + string(wanted.Method)))
+	a.Target, a.Chosen = id, wanted.Method
+	return a
 }
 
 // permissible refuses a choice that its author could not live with.

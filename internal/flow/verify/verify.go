@@ -128,7 +128,7 @@ func (f *Flow) Send(ctx context.Context, v prove.Visitor, s prove.Signed, id str
 		return err
 	}
 	own := func(tx *store.Tx) (prove.Destination, error) { return prove.DestinationOf(&tx.Reader, i, m) }
-	return f.Deliver(ctx, v, i, c, own, message.Purpose{Key: c.Action.Name, Object: c.Action.Object})
+	return f.Deliver(ctx, v, i, c, own, message.Purpose{Key: c.Action.Name, Object: c.Action.Called(v.Locale.T)})
 }
 
 // Answer verifies. The session gets a new token, and the place to go on at is
