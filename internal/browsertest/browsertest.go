@@ -113,6 +113,7 @@ type Tab struct {
 	complaint []string
 	mail      *Tab
 	pages     int
+	plain     bool // JavaScript is off
 }
 
 // Open opens a tab in a fresh browser that asks for pages in a language.

@@ -18,9 +18,14 @@ import (
 // owner is someone with an account, before a fresh browser.
 func owner(t *testing.T) *person {
 	t.Helper()
+	return ownerIn(t, "en")
+}
+
+func ownerIn(t *testing.T, language string) *person {
+	t.Helper()
 	site := testkit.NewSite(t, storetest.SQLite, nil)
 	site.Account(email, testkit.Password)
-	return &person{Tab: browsertest.Open(t, site, "en"), app: &browsertest.App{T: t, Site: site}, password: testkit.Password}
+	return &person{Tab: browsertest.Open(t, site, language), app: &browsertest.App{T: t, Site: site}, password: testkit.Password}
 }
 
 // bound is an owner whose device is bound, and who is signed out.

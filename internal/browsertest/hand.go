@@ -173,6 +173,7 @@ func (b *Tab) System(theme, media string) {
 // WithoutScripts switches JavaScript off.
 func (b *Tab) WithoutScripts() {
 	b.T.Helper()
+	b.plain = true
 	call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 }
 
@@ -186,6 +187,12 @@ func (b *Tab) Forget(name string) {
 func (b *Tab) Before(script string) {
 	b.T.Helper()
 	call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script})
+}
+
+// Reload loads the page again.
+func (b *Tab) Reload() {
+	b.T.Helper()
+	b.leaving(func() { call(b, page.Reload, page.ReloadParams{}) })
 }
 
 // Download clicks and returns name and content of the file that arrives.

@@ -184,7 +184,7 @@ func TestWhatWasTypedOutlivesAVerification(t *testing.T) {
 			}
 
 			s.Pass(time.Hour / 2)
-			page = c.Get("/security/virtual-mfa/bind").ProveBySent("email", alice).Follow().Want(http.StatusOK)
+			c.Get("/security/virtual-mfa/bind").ProveBySent("email", alice).Follow().Want(http.StatusOK)
 			s.Pass(6 * time.Minute)
 			page = c.Get("/security/virtual-mfa/bind").Want(http.StatusOK) // a new key, which outlives the proof
 			s.Pass(5 * time.Minute)
@@ -208,4 +208,35 @@ func TestWhatWasTypedOutlivesAVerification(t *testing.T) {
 			saysNot(t, back, `value="sign-in" aria-describedby="about-sign-in" checked`)
 		})
 	}
+}
+
+// The proof grows old while the code is on its way: the change waits for
+// another proof, and is not begun anew.
+func TestACodeOnItsWayOutlivesAVerification(t *testing.T) {
+	both(t, func(t *testing.T, s *testkit.Site) {
+		c := signedIn(s)
+		form := c.Get("/security/phone/change").ProveBySent("email", alice).Follow()
+		s.Pass(9 * time.Minute)
+		page := form.Submit("/security/phone/change", "country", "CN", "phone", phone).Want(http.StatusSeeOther).Follow()
+		code := s.SentCode(phone)
+		s.Pass(2 * time.Minute)
+		page = page.Submit("/security/phone/confirm", "code", code).ProveBySent("email", alice).Want(http.StatusSeeOther).Follow().Want(http.StatusOK)
+		says(t, page, "+86 138 0013 8000")
+		if len(s.Messages(phone)) != 1 || number(t, s, alice) != "" {
+			t.Error("something was sent or attached meanwhile")
+		}
+		page.Submit("/security/phone/confirm", "code", code).Want(http.StatusSeeOther)
+		if number(t, s, alice) != phone {
+			t.Error("the phone is not attached")
+		}
+
+		setup := choose(c, "sms", "sign-in")
+		s.Pass(11 * time.Minute) // longer than a choice is kept
+		says(t, setup.Submit("/security/protection/confirm").Want(http.StatusGone), "please set up Account Protection again.")
+		form = c.Get("/security/protection/setup")
+		s.Pass(11 * time.Minute)
+		page = form.Submit("/security/protection/setup", "scenario", "sign-in", "scenario", "change-contact", "method", "sms").Want(http.StatusSeeOther).Follow()
+		page.Submit("/security/protection/confirm").ProveBySent("sms", phone).Want(http.StatusSeeOther)
+		protected(t, s, alice, factor.SMS, policy.SignInScenario, policy.ChangeContact)
+	})
 }

@@ -284,7 +284,7 @@ func TestTurningTextMessagesOffLeavesThePassword(t *testing.T) {
 // Each final form is posted twice, as an impatient hand does, and then at once
 // from two tabs of one browser: it counts once, and the other is told kindly.
 func TestEveryFinalFormCountsOnce(t *testing.T) {
-	kindly := regexp.MustCompile(`finished in another tab|is off already|was changed in another tab|No phone is attached|bound already`)
+	kindly := regexp.MustCompile(`was finished (already|in another tab)|is off already|was changed in another tab|No phone is attached|bound already`)
 	for name, way := range map[string]struct {
 		prepare func(s *testkit.Site)
 		last    func(s *testkit.Site, c *testkit.Client) (page testkit.Reply, action string, fill []string)
@@ -309,6 +309,17 @@ func TestEveryFinalFormCountsOnce(t *testing.T) {
 			page = page.Submit("/security/email/change", "email", "alice.new@example.com").Follow()
 			return page, "/security/email/confirm", []string{"code", s.SentCode("alice.new@example.com")}
 		}, "email_changed"},
+		"turning off": {func(s *testkit.Site) {
+			s.PutPhone(alice, phone)
+			s.PutProtection(alice, factor.SMS, policy.SignInScenario)
+		}, func(s *testkit.Site, c *testkit.Client) (testkit.Reply, string, []string) {
+			page := c.Get("/security/protection/off").Submit("/security/protection/off").Follow().Submit("/verify/send", "method", "sms").Follow()
+			return page, "/verify", []string{"code", s.SentCode(phone)}
+		}, "protection_off"},
+		"removing the phone": {func(s *testkit.Site) { s.PutPhone(alice, phone) }, func(s *testkit.Site, c *testkit.Client) (testkit.Reply, string, []string) {
+			page := c.Get("/security/phone/remove").Submit("/security/phone/remove").Follow().Submit("/verify/send", "method", "sms").Follow()
+			return page, "/verify", []string{"code", s.SentCode(phone)}
+		}, "phone_removed"},
 	} {
 		for _, e := range []storetest.Engine{storetest.SQLite, storetest.Postgres} {
 			for _, at := range []string{"in turn", "at once"} {

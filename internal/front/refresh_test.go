@@ -27,8 +27,7 @@ func TestRefreshingSendsNothingAndCodesStayInTheirMessages(t *testing.T) {
 		n := len(s.Messages(""))
 		at := page.Request.URL.RequestURI()
 		for range 5 {
-			page = page.Want(http.StatusOK)
-			page = c.Get(at)
+			page = page.Again().Want(http.StatusOK)
 		}
 		if sent := len(s.Messages("")) - n; sent != 0 {
 			t.Errorf("refreshing %s sends %d messages", at, sent)

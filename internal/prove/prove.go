@@ -253,17 +253,45 @@ func (p *Prover) tellOfFailure(tx *store.Tx, v Visitor, i account.Identity, a at
 	return p.Notify(tx, v, i, kind)
 }
 
-// Notify mails the identity about what has happened, and whoever else is
-// concerned.
+// phoneNoticesPerDay bounds the notices that go to one phone.
+const phoneNoticesPerDay = 10
+
+// Notify tells the identity what has happened, by mail and, where it is
+// urgent, by text message to its phone; and whoever else is concerned.
 func (p *Prover) Notify(tx *store.Tx, v Visitor, i account.Identity, kind message.Kind, also ...message.Recipient) error {
 	c := message.Circumstances{At: tx.Now, Address: v.Address.String(), UserAgent: v.UserAgent}
-	for _, to := range append([]message.Recipient{{Channel: message.Email, To: i.Email}}, also...) {
-		if to.Channel == message.SMS && (p.Sending.NoTexts || !p.Sending.Reaches(account.Phone(to.To).Country())) {
-			continue
+	to := append([]message.Recipient{{Channel: message.Email, To: i.Email}}, also...)
+	if kind.Urgent() {
+		phone, err := tx.Peek().Phone(i.Account, i.ID)
+		attached, err := store.HasRow(err)
+		if err != nil {
+			return err
 		}
-		if err := tx.AddMessage(p.Service.Notice(i, to, kind, c)); err != nil {
+		if attached {
+			to = append(to, message.Recipient{Channel: message.SMS, To: string(phone.Number)})
+		}
+	}
+	for _, r := range to {
+		if r.Channel == message.SMS {
+			if ok, err := p.noticeFits(tx, r.To); err != nil || !ok {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if err := tx.AddMessage(p.Service.Notice(i, r, kind, c)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// noticeFits reports whether a notice may go to a number, and counts it.
+func (p *Prover) noticeFits(tx *store.Tx, number string) (bool, error) {
+	if p.Sending.NoTexts || !p.Sending.Reaches(account.Phone(number).Country()) {
+		return false, nil
+	}
+	ok, _, err := tx.Count("notices:"+number, phoneNoticesPerDay, 24*time.Hour)
+	return ok, err
 }

@@ -163,7 +163,17 @@ func (p *Prover) SendAs(tx *store.Tx, v Visitor, i account.Identity, c ceremony.
 	if err := p.Sending.Can(to.Method); err != nil {
 		return "", nil, err
 	}
-	s := throttle.Sending{Ceremony: c.ID, Destination: to.key(), Payer: string(i.Account), Network: throttle.Network(v.Address).String(),
+	device := ""
+	if i.ID != "" && !to.New {
+		d, known, err := p.lane(tx, v, i)
+		if err != nil {
+			return "", nil, err
+		}
+		if known && d.Fails < throttle.DeviceTries {
+			device = d.ID
+		}
+	}
+	s := throttle.Sending{Device: device, Ceremony: c.ID, Destination: to.key(), Payer: string(i.Account), Network: throttle.Network(v.Address).String(),
 		Text: to.Method == factor.SMS, New: to.New}
 	if s.Text {
 		s.Prefix, s.Country = to.Phone.Prefix(), to.Phone.Country()

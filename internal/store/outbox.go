@@ -31,16 +31,25 @@ func (tx *Tx) AddMessage(m message.Message) (err error) {
 			return err
 		}
 	}
-	b, err := json.Marshal(letter{m.To, m.Subject, m.Text, m.HTML, m.Locale, m.Params, m.Charges})
+	m.ID = id
+	s, err := tx.db.seal(m)
 	if err != nil {
 		return err
 	}
-	s := tx.db.config.Keys.Seal(letterPlace(id), b)
 	_, err = tx.exec(`INSERT INTO outbox (id, account_id, channel, kind, key_id, sealed, state, attempts, created_at, expires_at, next_at, sent_at, last_error)
 		VALUES ($1, $2, $3, $4, $5, $6, 'queued', 0, $7, $8, $7, 0, '')`,
 		id, m.Account, m.Channel, m.Kind, s.KeyID, s.Box, micros(tx.Now), micros(m.ExpiresAt))
 	tx.OnDone(tx.db.wake)
 	return err
+}
+
+// seal closes the letter of a message.
+func (db *DB) seal(m message.Message) (secret.Sealed, error) {
+	b, err := json.Marshal(letter{m.To, m.Subject, m.Text, m.HTML, m.Locale, m.Params, m.Charges})
+	if err != nil {
+		return secret.Sealed{}, err
+	}
+	return db.config.Keys.Seal(letterPlace(m.ID), b), nil
 }
 
 func (db *DB) wake() {
@@ -125,11 +134,17 @@ func (tx *Tx) refund(id string) error {
 		return err
 	}
 	for _, scope := range m.Charges {
-		if err := tx.Uncount(scope); err != nil {
+		if err := tx.UncountSince(scope, m.CreatedAt); err != nil {
 			return err
 		}
 	}
-	return nil
+	m.Charges = nil // given back once, even if the message is sent again by hand
+	sealed, err := tx.db.seal(m)
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec("UPDATE outbox SET key_id = $2, sealed = $3 WHERE id = $1", id, sealed.KeyID, sealed.Box)
+	return err
 }
 
 // Outcome says how far a message has come, and how often it was tried.

@@ -100,18 +100,18 @@ func (tx *Tx) EndOtherSessions(i account.IdentityID, keep string) (int64, error)
 
 // AddVerification keeps a verification made in a session.
 func (tx *Tx) AddVerification(sessionID string, g policy.Given) error {
-	_, err := tx.exec("INSERT INTO verification (id, session_id, scenario, target, method, given_at) VALUES ($1, $2, $3, $4, $5, $6)",
-		g.ID, sessionID, g.Scenario, g.Target, g.Method, micros(g.At))
+	_, err := tx.exec("INSERT INTO verification (id, session_id, scenario, action, target, method, given_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		g.ID, sessionID, g.Scenario, g.Action, g.Target, g.Method, micros(g.At))
 	return err
 }
 
 // Verifications returns those of a session that are not older than since.
 func (r *Reader) Verifications(sessionID string, since time.Time) (list []policy.Given, err error) {
-	err = r.each("SELECT id, scenario, target, method, given_at FROM verification WHERE session_id = $1 AND given_at >= $2 ORDER BY given_at DESC", []any{sessionID, micros(since)},
+	err = r.each("SELECT id, scenario, action, target, method, given_at FROM verification WHERE session_id = $1 AND given_at >= $2 ORDER BY given_at DESC", []any{sessionID, micros(since)},
 		func(scan func(...any) error) error {
 			var g policy.Given
 			var at int64
-			err := scan(&g.ID, &g.Scenario, &g.Target, &g.Method, &at)
+			err := scan(&g.ID, &g.Scenario, &g.Action, &g.Target, &g.Method, &at)
 			g.At = instant(at)
 			list = append(list, g)
 			return err

@@ -66,6 +66,13 @@ func (tx *Tx) Uncount(scope string) error {
 	return err
 }
 
+// UncountSince takes one back that was counted at the time given, unless
+// another window has begun since.
+func (tx *Tx) UncountSince(scope string, at time.Time) error {
+	_, err := tx.exec("UPDATE throttle_window SET counted = counted - 1 WHERE scope = $1 AND counted > 0 AND started_at <= $2", scope, micros(at))
+	return err
+}
+
 // Counted returns how much the running window of a scope holds, and when it ends.
 func (r *Reader) Counted(scope string, now time.Time) (n int, wait time.Duration, err error) {
 	var ends int64

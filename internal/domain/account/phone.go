@@ -44,6 +44,9 @@ func ParsePhone(country, typed string) (Phone, error) {
 	if err != nil || n.GetExtension() != "" || !phonenumbers.IsValidNumber(n) {
 		return "", ErrPhoneForm
 	}
+	if len(phonenumbers.GetRegionCodeForNumber(n)) != 2 || phonenumbers.GetRegionCodeForNumber(n) == "ZZ" { // satellites and other numbers of no country
+		return "", ErrPhoneKind
+	}
 	switch phonenumbers.GetNumberType(n) {
 	case phonenumbers.MOBILE, phonenumbers.FIXED_LINE_OR_MOBILE:
 		return Phone(phonenumbers.Format(n, phonenumbers.E164)), nil

@@ -36,6 +36,7 @@ func TestNumbersAreReadAsPeopleWriteThem(t *testing.T) {
 		{"DE", "030 123456", "", account.ErrPhoneKind},    // fixed line
 		{"DE", "0900 1 123456", "", account.ErrPhoneKind}, // premium rate
 		{"GB", "0800 123 4567", "", account.ErrPhoneKind}, // free of charge
+		{"DE", "+881612345678", "", account.ErrPhoneKind}, // satellite
 		{"DE", "110", "", account.ErrPhoneForm},
 	} {
 		got, err := account.ParsePhone(c.country, c.typed)

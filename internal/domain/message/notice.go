@@ -3,6 +3,7 @@ package message
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,13 @@ const (
 	EmailKnown        Kind = "email_known"  // someone wants to sign in with an address that has an account
 	kindCode          Kind = "code"
 )
+
+// urgent are the notices that go to the phone too: whoever holds the mailbox
+// must not be the only one to hear of them.
+var urgent = []Kind{DeviceBound, DeviceUnbound, PasswordChanged, RecoveryCodeUsed, EmailChanged, ProtectionChanged, ProtectionOff}
+
+// Urgent reports whether a notice goes to the phone too.
+func (k Kind) Urgent() bool { return slices.Contains(urgent, k) }
 
 // A Service is who the messages come from.
 type Service struct {

@@ -102,8 +102,8 @@ func session(m factor.Method, age time.Duration) []factor.Proof {
 
 const stale = policy.Freshness + time.Microsecond
 
-// tableOf is the block of a scenario and an action of its kind.
-func tableOf(s policy.Scenario, of factor.Method) string {
+// tableOf is the block of a scenario and an action that chooses a method (or none).
+func tableOf(s policy.Scenario, chooses factor.Method) string {
 	var b strings.Builder
 	for _, c := range choices {
 		fmt.Fprintf(&b, "\n%s\n", c)
@@ -113,13 +113,13 @@ func tableOf(s policy.Scenario, of factor.Method) string {
 			fmt.Fprintf(&b, "  %-24s %-20s %-10s %-9s %-9s %-10s %-9s %-10s | %s\n", "has", "takes", "signed in", "long ago", "verified", "long ago", "other obj", "other scen", "destructive: signed in, verified, other object")
 		}
 		for has := range everything + 1 {
-			b.WriteString(rowOf(s, of, c, has))
+			b.WriteString(rowOf(s, chooses, c, has))
 		}
 	}
 	return b.String()
 }
 
-func rowOf(s policy.Scenario, of factor.Method, c chosen, has bound) string {
+func rowOf(s policy.Scenario, chooses factor.Method, c chosen, has bound) string {
 	f := has.facts()
 	f.Protection = c.of(s)
 	if s == policy.SignInScenario {
@@ -133,7 +133,7 @@ func rowOf(s policy.Scenario, of factor.Method, c chosen, has bound) string {
 	signed := func(destructive bool, age time.Duration) string {
 		return mask(func(m factor.Method) bool {
 			f.Proofs = session(m, age)
-			d, _ := policy.Permit(policy.Action{Scenario: s, Target: "x", Of: of, Destructive: destructive}, f, nil, now)
+			d, _ := policy.Permit(policy.Action{Scenario: s, Name: "a", Target: "x", Chosen: chooses, Destructive: destructive}, f, nil, now)
 			return d.Step == policy.Complete
 		})
 	}
@@ -141,13 +141,13 @@ func rowOf(s policy.Scenario, of factor.Method, c chosen, has bound) string {
 		return mask(func(m factor.Method) bool {
 			f.Proofs = session(factor.Password, 0)
 			g.ID, g.Method, g.At = "g", m, now.Add(-age)
-			d, _ := policy.Permit(policy.Action{Scenario: s, Target: "x", Of: of, Destructive: destructive}, f, []policy.Given{g}, now)
+			d, _ := policy.Permit(policy.Action{Scenario: s, Name: "a", Target: "x", Chosen: chooses, Destructive: destructive}, f, []policy.Given{g}, now)
 			return d.Step == policy.Complete
 		})
 	}
 	f.Proofs = session(factor.Password, 0)
-	d, _ := policy.Permit(policy.Action{Scenario: s, Target: "x", Of: of, Destructive: true}, f, nil, now)
-	here, other, elsewhere := policy.Given{Scenario: s, Target: "x"}, policy.Given{Scenario: s, Target: "y"}, policy.Given{Scenario: "elsewhere", Target: "x"}
+	d, _ := policy.Permit(policy.Action{Scenario: s, Name: "a", Target: "x", Chosen: chooses, Destructive: true}, f, nil, now)
+	here, other, elsewhere := policy.Given{Scenario: s, Action: "a", Target: "x"}, policy.Given{Scenario: s, Action: "a", Target: "y"}, policy.Given{Scenario: "elsewhere", Action: "a", Target: "x"}
 	return fmt.Sprintf("  %-24s %-20s %-10s %-9s %-9s %-10s %-9s %-10s | %s %s %s\n", has, takes(d), signed(false, 0), signed(false, stale), verified(false, here, 0), verified(false, here, stale),
 		verified(false, other, 0), verified(false, elsewhere, 0), signed(true, 0), verified(true, here, 0), verified(true, other, 0))
 }
@@ -186,17 +186,17 @@ func TestDecisionsAreThoseOfTheGoldenFile(t *testing.T) {
 	}
 	add(string(policy.SignInScenario), tableOf(policy.SignInScenario, ""))
 	scenarios := []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions, application}
-	for _, of := range []factor.Method{"", factor.SMS, factor.VirtualMFA} {
+	for _, chooses := range []factor.Method{"", factor.SMS, factor.VirtualMFA} {
 		for _, s := range scenarios {
 			name := string(s)
-			if of != "" {
-				name += " of " + string(of)
+			if chooses != "" {
+				name += ", choosing " + string(chooses)
 			}
-			add(name, tableOf(s, of))
+			add(name, tableOf(s, chooses))
 		}
 	}
 	for n, block := range blocks {
-		fmt.Fprintf(&b, "\n## %s\n%s", strings.Join(names[n], ", "), block)
+		fmt.Fprintf(&b, "\n## %s\n%s", strings.Join(names[n], "; "), block)
 	}
 	golden := filepath.Join("testdata", "decisions.golden")
 	if *update {

@@ -52,14 +52,14 @@ type point struct {
 	scenario policy.Scenario
 	choice   chosen
 	bound    bound
-	of       factor.Method
+	chooses  factor.Method
 	destroys bool
 	proofs   []factor.Proof
 	given    []policy.Given
 }
 
 func (p point) String() string {
-	return fmt.Sprintf("%s of %q (destructive %v), %s, has %s, proofs %v, given %v", p.scenario, p.of, p.destroys, p.choice, p.bound, p.proofs, p.given)
+	return fmt.Sprintf("%s choosing %q (destructive %v), %s, has %s, proofs %v, given %v", p.scenario, p.chooses, p.destroys, p.choice, p.bound, p.proofs, p.given)
 }
 
 func (p point) facts() policy.Facts {
@@ -69,23 +69,26 @@ func (p point) facts() policy.Facts {
 }
 
 func (p point) permit() (policy.Decision, policy.Given) {
-	return policy.Permit(policy.Action{Scenario: p.scenario, Target: "x", Of: p.of, Destructive: p.destroys}, p.facts(), p.given, now)
+	return policy.Permit(policy.Action{Scenario: p.scenario, Name: "a", Target: "x", Chosen: p.chooses, Destructive: p.destroys}, p.facts(), p.given, now)
 }
 
 // gated reports whether anything is asked at all: always but in a scenario
 // that was not chosen.
 func (p point) gated() bool {
-	return p.scenario != application || p.choice.covers || p.of != ""
+	return p.scenario != application || p.choice.covers
 }
 
 // least is the strength that the product's words ask for.
 func (p point) least() int {
-	least := rank[p.of]
+	least := 0
 	if p.choice.covers {
 		least = max(least, rank[p.choice.method])
 	}
 	if p.scenario != application { // identity verification
 		least = max(least, rank[factor.Email], rank[p.choice.method])
+		if p.facts().Phone {
+			least = max(least, rank[factor.SMS])
+		}
 		if p.facts().VirtualMFA {
 			least = max(least, rank[factor.VirtualMFA])
 		}
@@ -120,10 +123,11 @@ func allGiven(s policy.Scenario) (list [][]policy.Given) {
 	list = append(list, nil)
 	for _, m := range methods {
 		list = append(list,
-			[]policy.Given{{ID: "g", Scenario: s, Target: "x", Method: m, At: now.Add(-policy.Freshness)}},
-			[]policy.Given{{ID: "g", Scenario: s, Target: "x", Method: m, At: now.Add(-stale)}},
-			[]policy.Given{{ID: "g", Scenario: s, Target: "y", Method: m, At: now}},
-			[]policy.Given{{ID: "g", Scenario: "elsewhere", Target: "x", Method: m, At: now}})
+			[]policy.Given{{ID: "g", Scenario: s, Action: "a", Target: "x", Method: m, At: now.Add(-policy.Freshness)}},
+			[]policy.Given{{ID: "g", Scenario: s, Action: "a", Target: "x", Method: m, At: now.Add(-stale)}},
+			[]policy.Given{{ID: "g", Scenario: s, Action: "a", Target: "y", Method: m, At: now}},
+			[]policy.Given{{ID: "g", Scenario: s, Action: "b", Target: "x", Method: m, At: now}},
+			[]policy.Given{{ID: "g", Scenario: "elsewhere", Action: "a", Target: "x", Method: m, At: now}})
 	}
 	return list
 }
@@ -136,11 +140,11 @@ func each(t *testing.T, f func(p point) string) {
 		given := allGiven(s)
 		for _, c := range choices {
 			for b := range everything + 1 {
-				for _, of := range []factor.Method{"", factor.SMS, factor.VirtualMFA} {
+				for _, chooses := range []factor.Method{"", factor.SMS, factor.VirtualMFA} {
 					for _, destroys := range []bool{false, true} {
 						for _, proofs := range allProofs() {
 							for _, g := range given {
-								p := point{s, c, b, of, destroys, proofs, g}
+								p := point{s, c, b, chooses, destroys, proofs, g}
 								n++
 								if wrong := f(p); wrong != "" {
 									t.Fatalf("%s: %s", p, wrong)
@@ -163,11 +167,14 @@ func TestWhatIsPermittedWasProvedByWhatTheProductAsksFor(t *testing.T) {
 		d, used := p.permit()
 		f, least := p.facts(), p.least()
 		counts := func(m factor.Method) bool {
-			return has(f, m) && rank[m] >= least && (m != factor.RecoveryCode || (least > rank[factor.Email] && (f.Phone || f.VirtualMFA)))
+			if m == factor.RecoveryCode && (least <= rank[factor.Email] || !(f.Phone || f.VirtualMFA) || (has(f, p.chooses) && rank[p.chooses] >= least)) {
+				return false // it stands in for a device, but not for one that is being chosen
+			}
+			return has(f, m) && rank[m] >= least
 		}
 		fresh := func(at time.Time) bool { return !at.Before(now.Add(-10 * time.Minute)) }
 		byGiven := slices.ContainsFunc(p.given, func(g policy.Given) bool {
-			return g.Scenario == p.scenario && (g.Target == "x" || !p.destroys) && fresh(g.At) && counts(g.Method)
+			return g.Scenario == p.scenario && ((g.Action == "a" && g.Target == "x") || !p.destroys) && fresh(g.At) && counts(g.Method)
 		})
 		bySession := !p.destroys && slices.ContainsFunc(p.proofs, func(one factor.Proof) bool {
 			return one.Method != factor.RecoveryCode && fresh(one.At) && counts(one.Method)
@@ -330,7 +337,7 @@ func TestWhileProtectionIsOffTheRulesAreThoseOfBefore(t *testing.T) {
 	t.Parallel()
 	each(t, func(p point) string {
 		f := p.facts()
-		if p.choice.method != "" || f.Phone || p.of != "" || p.scenario == application {
+		if p.choice.method != "" || f.Phone || p.chooses != "" || p.scenario == application {
 			return ""
 		}
 		d, g := p.permit()

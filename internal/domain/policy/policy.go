@@ -94,14 +94,19 @@ func (f Facts) signInFloor() int {
 	return 0
 }
 
-// identityFloor is the strength that identity verification takes. A mailbox
-// counts only while nothing stronger is bound or protects the account, so that
-// a stolen one cannot replace a device.
+// identityFloor is the strength that identity verification takes: that of the
+// strongest authenticator bound, or of the method that protects the account. A
+// mailbox counts only while it is all there is, so that a stolen one can
+// neither replace a device nor bind a stronger one beside it.
 func (f Facts) identityFloor() int {
-	if f.VirtualMFA {
-		return factor.VirtualMFA.Strength()
+	floor := max(factor.Email.Strength(), f.Protection.Method.Strength())
+	switch {
+	case f.VirtualMFA:
+		return max(floor, factor.VirtualMFA.Strength())
+	case f.Phone:
+		return max(floor, factor.SMS.Strength())
 	}
-	return max(factor.Email.Strength(), f.Protection.Method.Strength())
+	return floor
 }
 
 // proved reports whether one of methods was proved at or after since.
@@ -208,7 +213,6 @@ type Action struct {
 	Target      string        // id of the object, empty where the identity itself is
 	Object      string        // what people call the object
 	Chosen      factor.Method // or the method that is the object, which has a name in every language
-	Of          factor.Method // the authenticator that is changed: nothing weaker may
 	Destructive bool          // takes a proof of its own, used once
 }
 
@@ -233,6 +237,7 @@ const Freshness = 10 * time.Minute
 type Given struct {
 	ID       string
 	Scenario Scenario
+	Action   string // its name
 	Target   string
 	Method   factor.Method
 	At       time.Time
@@ -243,7 +248,7 @@ type Given struct {
 // verification to be used up, and except for one by recovery code. Facts.Proofs
 // are the session's.
 func Permit(a Action, f Facts, given []Given, now time.Time) (Decision, Given) {
-	floor := a.Of.Strength()
+	floor := 0
 	if slices.Contains(always, a.Scenario) {
 		floor = max(floor, f.identityFloor())
 	}
@@ -254,9 +259,12 @@ func Permit(a Action, f Facts, given []Given, now time.Time) (Decision, Given) {
 		return Decision{Complete, nil}, Given{}
 	}
 	methods := f.atLeast(floor)
+	if slices.Contains(methods, a.Chosen) { // whoever chooses a method shows that they have it
+		methods = without(methods, factor.RecoveryCode)
+	}
 	since := now.Add(-Freshness)
 	for _, g := range given {
-		same := g.Scenario == a.Scenario && (g.Target == a.Target || !a.Destructive)
+		same := g.Scenario == a.Scenario && (!a.Destructive || g.Action == a.Name && g.Target == a.Target)
 		if same && !g.At.Before(since) && slices.Contains(methods, g.Method) {
 			return Decision{Complete, methods}, g
 		}

@@ -78,7 +78,7 @@ var (
 func TestPermitTable(t *testing.T) {
 	t.Parallel()
 	given := func(s policy.Scenario, target string, m factor.Method, age time.Duration) []policy.Given {
-		return []policy.Given{{ID: "g", Scenario: s, Target: target, Method: m, At: now.Add(-age)}}
+		return []policy.Given{{ID: "g", Scenario: s, Action: "x", Target: target, Method: m, At: now.Add(-age)}}
 	}
 	for name, c := range map[string]struct {
 		action policy.Action

@@ -24,6 +24,7 @@ type Window struct {
 // A Sending is one message that somebody wants sent.
 type Sending struct {
 	Ceremony    string
+	Device      string // id of the known device; empty: unknown
 	Destination string // key of the address or number
 	Payer       string // the account, or the network where there is none yet
 	Network     string
@@ -38,6 +39,7 @@ type Sending struct {
 // Limits of what is sent (security requirements, OOB-04).
 const (
 	ResendAfter         = time.Minute
+	SendsPerCeremony    = 10 // messages that died included
 	DestinationPerHour  = 5
 	PayerPerDay         = 100
 	TextPerNumberDay    = 10
@@ -61,10 +63,15 @@ func ResendScope(ceremony string) string { return "resend:" + ceremony }
 
 // Limits are all that a sending must be within, the cheapest to fail first.
 func (s Sending) Limits(c Ceiling) []Limit {
+	destination, payer := s.Destination, s.Payer
+	if s.Device != "" { // whoever uses up the sends of unknown devices must not stop its owner
+		destination, payer = "device:"+s.Device+":"+destination, "device:"+s.Device
+	}
 	list := []Limit{
 		{Scope: ResendScope(s.Ceremony), N: 1, In: ResendAfter},
-		{Scope: "sends:" + s.Destination, N: DestinationPerHour, In: time.Hour},
-		{Scope: "sends:" + s.Payer, N: PayerPerDay, In: day},
+		{Scope: "sends:ceremony:" + s.Ceremony, N: SendsPerCeremony, In: time.Hour, Spent: true},
+		{Scope: "sends:" + destination, N: DestinationPerHour, In: time.Hour},
+		{Scope: "sends:" + payer, N: PayerPerDay, In: day},
 	}
 	if s.Text {
 		network, prefix, kind := TextBoundPerNetwork, TextBoundPerPrefix, "bound:"
@@ -72,7 +79,7 @@ func (s Sending) Limits(c Ceiling) []Limit {
 			network, prefix, kind = TextNewPerNetwork, TextNewPerPrefix, "new:"
 		}
 		list = append(list,
-			Limit{Scope: "texts:" + s.Destination, N: TextPerNumberDay, In: day},
+			Limit{Scope: "texts:" + destination, N: TextPerNumberDay, In: day},
 			Limit{Scope: "texts:" + kind + s.Network, N: network, In: time.Hour, Spent: true, Alarm: "network"},
 			Limit{Scope: "texts:" + kind + s.Prefix, N: prefix, In: day, Spent: true, Alarm: "prefix"},
 			Limit{Scope: CountryScope(s.Country), N: c.Country, In: day, Spent: true, Alarm: "country"},

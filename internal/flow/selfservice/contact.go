@@ -60,7 +60,7 @@ func PhoneAction(present store.Phone) policy.Action {
 // RemovePhoneAction is the action that takes the phone off.
 func RemovePhoneAction(present store.Phone) policy.Action {
 	a := removePhone.About(present.Number.Mask())
-	a.Target = "remove:" + present.ID // a proof given for replacing it is another
+	a.Target = present.ID
 	return a
 }
 
@@ -148,7 +148,7 @@ func (f *Flow) change(ctx context.Context, v prove.Visitor, s prove.Signed, a po
 	if err == nil {
 		err = refusal
 	}
-	if err == nil {
+	if err == nil && to.Method == factor.SMS { // a mail's answer would tell whose the address is
 		f.Await(ctx, sent)
 	}
 	return id, err
@@ -205,6 +205,9 @@ func (f *Flow) Contact(ctx context.Context, v prove.Visitor, s prove.Signed, id 
 		}
 		k = Contact{ID: c.ID, Method: destinationOf(c).Method, Email: c.Private.Email, Phone: c.Private.Phone, Country: c.Private.Country}
 		k.Digits, k.Resend, k.Fate, err = f.sentState(tx, v, s.Identity, c.ID, k.Method)
+		if k.Method == factor.Email { // what became of the mail would tell whose the address is
+			k.Delayed, k.Failed = false, false
+		}
 		return err
 	})
 	return k, err
@@ -226,6 +229,7 @@ func (f *Flow) sentState(tx *store.Tx, v prove.Visitor, i account.Identity, cere
 func (f *Flow) SendContact(ctx context.Context, v prove.Visitor, s prove.Signed, id string) error {
 	var sent string
 	var refusal error
+	var to prove.Destination
 	err := f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
 		c, err := f.contact(&tx.Reader, tx.Now, s, id)
 		if err != nil {
@@ -235,13 +239,14 @@ func (f *Flow) SendContact(ctx context.Context, v prove.Visitor, s prove.Signed,
 		if err != nil {
 			return err
 		}
-		sent, refusal, err = f.sendNew(tx, v, i, c, destinationOf(c))
+		to = destinationOf(c)
+		sent, refusal, err = f.sendNew(tx, v, i, c, to)
 		return err
 	})
 	if err == nil {
 		err = refusal
 	}
-	if err == nil {
+	if err == nil && to.Method == factor.SMS {
 		f.Await(ctx, sent)
 	}
 	return err
@@ -284,7 +289,13 @@ func (f *Flow) ConfirmContact(ctx context.Context, v prove.Visitor, s prove.Sign
 			if err := f.attachPhone(tx, v, i, c.Action.Target, c.Private.Phone); err != nil {
 				return err
 			}
-			token, err = f.renew(tx, s, proof)
+			if token, err = f.renew(tx, s, proof); err != nil {
+				return err
+			}
+			left, _, err := tx.RecoveryCodesLeft(i.Account, i.ID)
+			if err == nil && left == 0 { // whoever loses the phone needs another way
+				err = f.newCodes(tx, s, i)
+			}
 			return err
 		}
 		if err := f.setEmail(tx, v, i, c.Private.Email); err != nil {
@@ -346,15 +357,7 @@ func (f *Flow) setEmail(tx *store.Tx, v prove.Visitor, i account.Identity, email
 		return err
 	}
 	i.Email = email
-	tell := []message.Recipient{{Channel: message.Email, To: old}}
-	phone, err := phoneOf(tx.Peek(), i)
-	if err != nil {
-		return err
-	}
-	if phone.ID != "" {
-		tell = append(tell, message.Recipient{Channel: message.SMS, To: string(phone.Number)})
-	}
-	if err := f.Notify(tx, v, i, message.EmailChanged, tell...); err != nil {
+	if err := f.Notify(tx, v, i, message.EmailChanged, message.Recipient{Channel: message.Email, To: old}); err != nil {
 		return err
 	}
 	return tx.Record(audit.Event{Account: i.Account, Name: audit.EmailModify, Identity: i.ID, Details: map[string]string{"from": account.MaskEmail(old), "to": account.MaskEmail(email)}})

@@ -145,7 +145,7 @@ func TestAnOldPhoneStaysInForceUntilTheNewOneHasAnswered(t *testing.T) {
 		s, _ := w.Signed(w.Visitor, alice, nil)
 		away := elsewhere(w)
 		a := selfservice.PhoneAction(present)
-		if a.Object != "138****00" || a.Target != present.ID || a.Of != factor.SMS {
+		if a.Object != "138****00" || a.Target != present.ID {
 			t.Errorf("action %+v", a)
 		}
 		_, err := w.Self.ChangePhone(ctx(), w.Visitor, s, "CN", "+86 138-0013-8000")
@@ -189,7 +189,7 @@ func TestATextMessageChangesNothingBesideADevice(t *testing.T) {
 		present, app := w.Attach(i, hers), w.Bind(i)
 		s, _ := w.Signed(w.Visitor, alice, app)
 		device := "device-" + string(i.ID)
-		for _, a := range []policy.Action{selfservice.Unbind(device), selfservice.Resynchronise, selfservice.PhoneAction(present), selfservice.RemovePhoneAction(present), selfservice.EmailAction(i), selfservice.ChangePassword, selfservice.TurnOff, selfservice.CodesAction(w.Facts(i))} {
+		for _, a := range []policy.Action{selfservice.Unbind(device), selfservice.Resynchronise, selfservice.PhoneAction(present), selfservice.RemovePhoneAction(present), selfservice.EmailAction(i), selfservice.ChangePassword, selfservice.TurnOff, selfservice.MakeCodes} {
 			w.Clock.Advance(policy.Freshness + time.Second)
 			id, err := w.Verify.Begin(ctx(), w.Visitor, s, a, "/")
 			testkit.Want(t, "begin", err, nil)

@@ -430,9 +430,9 @@ func (l *life) others() {
 	}
 	switch rapid.SampledFrom([]string{"codes", "password", "sessions"}).Draw(l.r, "change") {
 	case "codes":
-		l.first(s, selfservice.CodesAction(l.facts))
+		l.first(s, selfservice.MakeCodes)
 		if l.Self.MakeRecoveryCodes(ctx(), l.from(), s.Signed) == nil {
-			l.changed(s, selfservice.CodesAction(l.facts), "codes")
+			l.changed(s, selfservice.MakeCodes, "codes")
 			codes, err := l.Self.NewRecoveryCodes(ctx(), s.Signed)
 			if err != nil {
 				l.r.Fatal(err)

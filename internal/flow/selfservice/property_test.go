@@ -361,7 +361,7 @@ func (l *life) signedIn(token secret.Token, proofs []factor.Proof, last factor.M
 
 // actions are those that somebody may verify for.
 func (l *life) actions() []policy.Action {
-	list := []policy.Action{selfservice.BindVirtualMFA, selfservice.ChangePassword, selfservice.PhoneAction(l.phone), selfservice.TurnOff, selfservice.CodesAction(l.facts), selfservice.EndSessions}
+	list := []policy.Action{selfservice.BindVirtualMFA, selfservice.ChangePassword, selfservice.PhoneAction(l.phone), selfservice.TurnOff, selfservice.MakeCodes, selfservice.EndSessions}
 	if l.phone.ID != "" {
 		list = append(list, selfservice.RemovePhoneAction(l.phone))
 	}

@@ -2,13 +2,13 @@ package selfservice
 
 import (
 	"context"
+	"time"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/message"
-	"countersign/internal/domain/policy"
 	"countersign/internal/prove"
 	"countersign/internal/store"
 )
@@ -43,18 +43,9 @@ func (f *Flow) newCodes(tx *store.Tx, s prove.Signed, i account.Identity) error 
 	return tx.Record(audit.Event{Account: i.Account, Name: audit.RecoveryCodesCreate, Identity: i.ID})
 }
 
-// CodesAction is the action that makes recovery codes. They stand in for the
-// strongest thing bound: nothing weaker makes them.
-func CodesAction(f policy.Facts) policy.Action {
-	a := makeCodes
-	switch {
-	case f.VirtualMFA:
-		a.Of = factor.VirtualMFA
-	case f.Phone:
-		a.Of = factor.SMS
-	}
-	return a
-}
+// codesPerHour bounds the sets that are made: each voids the one before and is
+// told of.
+const codesPerHour = 5
 
 // MakeRecoveryCodes makes a new set for someone who has a device.
 func (f *Flow) MakeRecoveryCodes(ctx context.Context, v prove.Visitor, s prove.Signed) error {
@@ -66,9 +57,16 @@ func (f *Flow) MakeRecoveryCodes(ctx context.Context, v prove.Visitor, s prove.S
 		if !facts.SecondFactor() {
 			return ErrNoDevice
 		}
-		i, err := f.Permit(tx, s, CodesAction(facts))
+		i, err := f.Permit(tx, s, MakeCodes)
 		if err != nil {
 			return err
+		}
+		ok, wait, err := tx.Count("codes-made:"+string(i.ID), codesPerHour, time.Hour)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return ErrTooManyCodes.After(wait)
 		}
 		if err := f.newCodes(tx, s, i); err != nil {
 			return err

@@ -27,16 +27,16 @@ type Flow struct {
 // The actions, named by message keys.
 var (
 	BindVirtualMFA   = policy.Action{Scenario: policy.ManageMFA, Name: "bind_virtual_mfa"}
-	Resynchronise    = policy.Action{Scenario: policy.ManageMFA, Name: "resynchronise", Of: factor.VirtualMFA}
-	makeCodes        = policy.Action{Scenario: policy.ManageMFA, Name: "recovery_codes"}
+	Resynchronise    = policy.Action{Scenario: policy.ManageMFA, Name: "resynchronise"}
+	MakeCodes        = policy.Action{Scenario: policy.ManageMFA, Name: "recovery_codes"}
 	ChangePassword   = policy.Action{Scenario: policy.ChangePassword, Name: "change_password"}
 	ChangeEmail      = policy.Action{Scenario: policy.ChangeContact, Name: "change_email"}
 	AttachPhone      = policy.Action{Scenario: policy.ChangeContact, Name: "attach_phone"}
 	TurnOff          = policy.Action{Scenario: policy.ManageMFA, Name: "protection_off", Target: "protection", Destructive: true}
 	EndSessions      = policy.Action{Scenario: policy.ManageSessions, Name: "end_sessions"}
-	unbindMFAAction  = policy.Action{Scenario: policy.ManageMFA, Name: "unbind_virtual_mfa", Of: factor.VirtualMFA, Destructive: true}
-	removePhone      = policy.Action{Scenario: policy.ChangeContact, Name: "remove_phone", Of: factor.SMS, Destructive: true}
-	changePhone      = policy.Action{Scenario: policy.ChangeContact, Name: "change_phone", Of: factor.SMS}
+	unbindMFAAction  = policy.Action{Scenario: policy.ManageMFA, Name: "unbind_virtual_mfa", Destructive: true}
+	removePhone      = policy.Action{Scenario: policy.ChangeContact, Name: "remove_phone", Destructive: true}
+	changePhone      = policy.Action{Scenario: policy.ChangeContact, Name: "change_phone"}
 	turnOnProtection = policy.Action{Scenario: policy.ManageMFA, Name: "protection_on", Destructive: true}
 	editProtection   = policy.Action{Scenario: policy.ManageMFA, Name: "protection_edit", Destructive: true}
 )
@@ -54,6 +54,7 @@ var (
 	ErrNotBound      = fault.New(fault.NotFound, "virtual_mfa.not_bound")
 	ErrBindGone      = fault.New(fault.Expired, "bind.gone")
 	ErrPasswordAlone = fault.New(fault.Conflict, "unbind.password_short")
+	ErrTooManyCodes  = fault.New(fault.Throttled, "recovery.too_many")
 	ErrProtects      = fault.New(fault.Conflict, "protection.in_use")
 	ErrNoDevice      = fault.New(fault.Conflict, "recovery.no_device")
 )

@@ -196,6 +196,13 @@ func pair(first, second string) (string, string, error) {
 // Resynchronise learns how far the clock of the bound device is off, from the
 // codes of two consecutive steps. Tries are counted as at sign-in.
 func (f *Flow) Resynchronise(ctx context.Context, v prove.Visitor, s prove.Signed, first, second string) error {
+	bound, err := f.DB.Read(ctx).HasVirtualMFA(s.Identity.Account, s.Identity.ID)
+	if err == nil && !bound {
+		err = ErrNotBound
+	}
+	if err != nil {
+		return err
+	}
 	if d, _, err := f.Decide(f.DB.Read(ctx), s, s.Identity, Resynchronise); err != nil || d.Step != policy.Complete {
 		return errors.Join(err, prove.ErrVerifyFirst)
 	}

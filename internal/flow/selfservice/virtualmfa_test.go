@@ -175,7 +175,7 @@ func TestUnbindingTakesAProofOfItsOwn(t *testing.T) {
 		_, err := w.Self.Unbind(ctx(), w.Visitor, s, device)
 		testkit.Want(t, "with the sign-in alone", err, prove.ErrVerifyFirst)
 		w.Clock.Advance(time.Minute)
-		s = verified(t, w, s, selfservice.CodesAction(policy.Facts{VirtualMFA: true}), app)
+		s = verified(t, w, s, selfservice.MakeCodes, app)
 		_, err = w.Self.Unbind(ctx(), w.Visitor, s, device)
 		testkit.Want(t, "with a proof for something else", err, prove.ErrVerifyFirst)
 		w.Clock.Advance(time.Minute)
@@ -303,7 +303,7 @@ func TestRecoveryCodesStandInForTheDevice(t *testing.T) {
 	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		s, _ := w.Signed(w.Visitor, alice, nil)
-		_, err := w.NewCodes(verified(t, w, s, selfservice.CodesAction(policy.Facts{}), nil))
+		_, err := w.NewCodes(verified(t, w, s, selfservice.MakeCodes, nil))
 		testkit.Want(t, "without a device", err, selfservice.ErrNoDevice)
 		app := w.Bind(i)
 		s, _ = w.Signed(w.Visitor, alice, app)

@@ -154,7 +154,7 @@ func (f *Flow) Answer(ctx context.Context, v prove.Visitor, s prove.Signed, id s
 		if err := tx.EndCeremony(c.ID, ceremony.ErrGone); err != nil {
 			return err
 		}
-		if err := tx.AddVerification(s.Session.ID, policy.Given{ID: given, Scenario: c.Action.Scenario, Target: c.Action.Target, Method: proof.Method, At: proof.At}); err != nil {
+		if err := tx.AddVerification(s.Session.ID, policy.Given{ID: given, Scenario: c.Action.Scenario, Action: c.Action.Name, Target: c.Action.Target, Method: proof.Method, At: proof.At}); err != nil {
 			return err
 		}
 		if err := tx.RenewSession(s.Session.ID, token.Hash(), session.ErrSignedOut); err != nil {

@@ -250,13 +250,14 @@ type verifyInput struct {
 
 // A step is where a sign-in stands.
 type step struct {
-	Status    policy.Step     `json:"status" doc:"complete, verify, or confirm_email"`
-	Ceremony  string          `json:"ceremony,omitempty" doc:"Token of the sign-in under way: a secret"`
-	Methods   []factor.Method `json:"methods,omitempty" doc:"What takes the next step, best first"`
-	Codes     int             `json:"codes,omitempty" doc:"How many codes in a row a try of virtual MFA must carry"`
-	Session   string          `json:"session,omitempty" doc:"Bearer token: a secret"`
-	Device    string          `json:"device,omitempty" doc:"Known-device token to send with the next sign-in: a secret that grants nothing"`
-	ExpiresAt *time.Time      `json:"expires_at,omitempty"`
+	Status       policy.Step              `json:"status" doc:"complete, verify, or confirm_email"`
+	Ceremony     string                   `json:"ceremony,omitempty" doc:"Token of the sign-in under way: a secret"`
+	Methods      []factor.Method          `json:"methods,omitempty" doc:"What takes the next step, best first"`
+	Destinations map[factor.Method]string `json:"destinations,omitempty" doc:"Where codes of the methods that are sent go, masked"`
+	Codes        int                      `json:"codes,omitempty" doc:"How many codes in a row a try of virtual MFA must carry"`
+	Session      string                   `json:"session,omitempty" doc:"Bearer token: a secret"`
+	Device       string                   `json:"device,omitempty" doc:"Known-device token to send with the next sign-in: a secret that grants nothing"`
+	ExpiresAt    *time.Time               `json:"expires_at,omitempty"`
 }
 
 type stepOutput struct {
@@ -273,6 +274,12 @@ func (a *API) answer(ctx context.Context, p signin.Progress, ceremony string, co
 		}
 		for _, o := range p.Offers {
 			out.Body.Methods = append(out.Body.Methods, o.Method)
+			if o.Destination != "" {
+				if out.Body.Destinations == nil {
+					out.Body.Destinations = map[factor.Method]string{}
+				}
+				out.Body.Destinations[o.Method] = o.Destination
+			}
 		}
 		out.Body.Codes, out.Body.ExpiresAt = p.Codes, &p.ExpiresAt
 		return out, nil

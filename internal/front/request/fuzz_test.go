@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -14,18 +15,26 @@ import (
 )
 
 func FuzzForm(f *testing.F) {
-	for _, s := range []string{"", "a=1", "a=1&a=2", "a=%00", "a=%ff", "a=%zz", "a;b", "=", "&&&", "a=1&%61=2", "a=" + strings.Repeat("x", 70_000)} {
+	for _, s := range []string{"", "a=1", "a=1&a=2", "a=%00", "a=%ff", "a=%zz", "a;b", "=", "&&&", "a=1&%61=2", "a=" + strings.Repeat("x", 70_000),
+		"several=1&several=2&a=1", "several=1&several=%00", "several=1&several=%ff", "several", "several=1&a=1&a=2", "severa%6c=1&several=", "Several=1&Several=2"} {
 		f.Add("application/x-www-form-urlencoded", s)
 	}
 	f.Add("application/x-www-form-urlencoded; charset=utf-8", "a=1")
 	f.Add("text/plain", "a=1")
 	f.Fuzz(func(t *testing.T, kind, body string) {
-		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
-		r.Header.Set("Content-Type", kind)
-		form, err := request.ReadForm(httptest.NewRecorder(), r)
+		read := func(several ...string) (request.Form, error) {
+			r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+			r.Header.Set("Content-Type", kind)
+			return request.ReadForm(httptest.NewRecorder(), r, several...)
+		}
+		strict, once := read()
+		form, err := read("several")
 		if err != nil {
 			if s := request.Status(err); s < 400 || s >= 500 || fault.From(err).Kind == fault.Internal {
 				t.Errorf("%q, %q: %d, %v", kind, body, s, err)
+			}
+			if once == nil {
+				t.Errorf("%q, %q is taken only where less is allowed", kind, body)
 			}
 			return
 		}
@@ -33,9 +42,27 @@ func FuzzForm(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q is taken: %v", body, err)
 		}
+		repeated := false
 		for name, values := range parsed {
-			if len(values) != 1 || form.Get(name) != values[0] || !utf8.ValidString(name+values[0]) || strings.Contains(name+values[0], "\x00") {
-				t.Errorf("%q: %q is %q", body, name, form.Get(name))
+			repeated = repeated || len(values) != 1
+			if (len(values) != 1 && name != "several") || form.Get(name) != values[0] || !form.Has(name) || !slices.Equal(form.All(name), values) {
+				t.Errorf("%q: %q is %q", body, name, form.All(name))
+			}
+			if all := name + strings.Join(values, ""); !utf8.ValidString(all) || strings.Contains(all, "\x00") {
+				t.Errorf("%q: %q is taken", body, all)
+			}
+		}
+		if repeated != (once != nil) {
+			t.Errorf("%q: without leave to repeat: %v", body, once)
+		}
+		// A path of ours is read as a form is.
+		if q, err := request.QueryOf("/path?" + body); (err == nil) != (once == nil) {
+			t.Errorf("%q as a query: %v, as a form: %v", body, err, once)
+		} else if err == nil {
+			for name := range parsed {
+				if q.Get(name) != strict.Get(name) {
+					t.Errorf("%q: %q is %q in a query, %q in a form", body, name, q.Get(name), strict.Get(name))
+				}
 			}
 		}
 	})
@@ -57,6 +84,18 @@ func FuzzClientAddress(f *testing.F) {
 		}
 		if got.Zone() != "" || got.Is4In6() {
 			t.Errorf("%q from %q is %s: one address must have one form", header, peer, got)
+		}
+	})
+}
+
+func FuzzCountry(f *testing.F) {
+	for _, s := range []string{"", "en", "de-CH,de;q=0.9", "zh-Hant-TW", "*", "und-001", "\xff", "en-XX;q=9", "x-private", strings.Repeat("en-GB,", 2000)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		got := request.Country(&http.Request{Header: http.Header{"Accept-Language": {header}}})
+		if got != "" && (len(got) != 2 || got[0] < 'A' || got[0] > 'Z' || got[1] < 'A' || got[1] > 'Z') {
+			t.Errorf("%q speaks of %q", header, got)
 		}
 	})
 }

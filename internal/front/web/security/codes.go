@@ -41,11 +41,7 @@ func (p *Pages) makeCodes(w http.ResponseWriter, r *http.Request, s prove.Signed
 
 func (p *Pages) resumeCodes(w http.ResponseWriter, r *http.Request, s prove.Signed, _ request.Form) error {
 	if err := p.flow.MakeRecoveryCodes(r.Context(), p.kit.Visitor(r), s); err != nil {
-		o, oerr := p.flow.Overview(r.Context(), s)
-		if oerr != nil {
-			return oerr
-		}
-		return p.act(w, r, s, selfservice.CodesAction(o.Facts), err, "/security/recovery-codes")
+		return p.act(w, r, s, selfservice.MakeCodes, err, "/security/recovery-codes")
 	}
 	p.kit.Done(w, r, "/security/recovery-codes/new", "recovery_codes_made")
 	return nil

@@ -118,6 +118,9 @@ func (p *Pages) showPhoneForm(w http.ResponseWriter, r *http.Request, s prove.Si
 		return err
 	}
 	data := phoneFormPage{Base: p.kit.SignedBase(w, r, s), Action: "/security/phone/change", Cancel: "/security/phone", Old: o.Phone.Number.Mask()}
+	if o.Facts.Phone {
+		data.Country = o.Phone.Number.Country()
+	}
 	q, err := request.ReadQuery(r)
 	if err != nil {
 		return err
@@ -221,11 +224,19 @@ func (p *Pages) submitConfirm(w http.ResponseWriter, r *http.Request, s prove.Si
 		return p.contactRefused(w, r, s, f.Get("c"), err)
 	}
 	p.kit.SetSession(w, token)
-	if m == factor.SMS {
-		p.kit.Done(w, r, "/security/phone", "phone_attached")
-	} else {
+	if m == factor.Email {
 		p.kit.Done(w, r, "/security/email", "email_changed")
+		return nil
 	}
+	to := "/security/phone"
+	codes, err := p.flow.NewRecoveryCodes(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	if codes != nil { // the first thing bound
+		to = "/security/recovery-codes/new"
+	}
+	p.kit.Done(w, r, to, "phone_attached")
 	return nil
 }
 

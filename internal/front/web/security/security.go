@@ -188,7 +188,7 @@ func (p *Pages) act(w http.ResponseWriter, r *http.Request, s prove.Signed, a po
 
 func (p *Pages) askPage(b page.Base, s prove.Signed, q verify.Question) page.Proof {
 	b.Nav = "verify"
-	return page.Proof{Base: b, Title: "verify.title", Who: s.Identity.Name(), Reason: "purpose." + q.Action.Name, Object: q.Action.Object, Action: "/verify", Ceremony: q.ID, Cancel: "/security"}
+	return page.Proof{Base: b, Title: "verify.title", Who: s.Identity.Name(), Reason: "purpose." + q.Action.Name, Object: q.Action.Called(b.T), Action: "/verify", Ceremony: q.ID, Cancel: "/security"}
 }
 
 func (p *Pages) showVerify(w http.ResponseWriter, r *http.Request, s prove.Signed) error {

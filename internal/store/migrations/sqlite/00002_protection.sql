@@ -20,3 +20,5 @@ CREATE TABLE account_protection (
 );
 
 ALTER TABLE sent_code ADD COLUMN message_id TEXT NOT NULL DEFAULT '';
+
+ALTER TABLE verification ADD COLUMN action TEXT NOT NULL DEFAULT '';
