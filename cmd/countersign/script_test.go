@@ -5,6 +5,7 @@ import (
 	"flag"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -34,10 +35,11 @@ func TestTranscripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"sqlite": editDatabase,
-			"listen": listen,
-			"answer": awaitAnswer,
-			"keep":   keepMatch,
+			"sqlite":  editDatabase,
+			"listen":  listen,
+			"gateway": listenWithGateway,
+			"answer":  awaitAnswer,
+			"keep":    keepMatch,
 		},
 	})
 }
@@ -67,6 +69,16 @@ func listen(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	ts.Defer(func() { _ = l.Close() })
+}
+
+// listenWithGateway is `gateway VARIABLE`: a port of this machine at which
+// whatever is posted is taken, until the script ends.
+func listenWithGateway(ts *testscript.TestScript, _ bool, args []string) {
+	web := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	ts.Defer(web.Close)
+	_, port, err := net.SplitHostPort(web.Listener.Addr().String())
+	ts.Check(err)
+	ts.Setenv(args[0], port)
 }
 
 // awaitAnswer is `answer URL`: it waits until the URL answers with 200.

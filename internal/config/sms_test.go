@@ -66,6 +66,9 @@ func TestEveryProviderSaysWhatItNeeds(t *testing.T) {
 			}
 		}
 	}
+	if _, wrong := checked(t, "sms: {provider: aliyun, account: a, secret: s, countries: CN}"); wrong != "" {
+		t.Errorf("a signature is needed though no template is: %s", wrong)
+	}
 	for file, want := range map[string]string{
 		"sms: {provider: pigeon}":                                                        "must be one of",
 		"sms: {provider: smpp, url: smsc, account: a, countries: CN}":                    "sms_url: \"smsc\" is not host:port",

@@ -3,6 +3,7 @@ package front_test
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
 )
+
+var recoveryCode = regexp.MustCompile(`<li>[0-9A-Z]{7}-[0-9A-Z]{7}</li>`)
 
 // number is the phone that is attached, empty where none is.
 func number(t *testing.T, s *testkit.Site, email string) string {
@@ -38,7 +41,12 @@ func TestAPhoneIsAttachedChangedAndRemoved(t *testing.T) {
 			t.Error("attached before it has answered")
 		}
 		page = page.Submit("/security/phone/confirm", "code", s.SentCode(phone)).Want(http.StatusSeeOther).Follow().Want(http.StatusOK)
-		says(t, page, "Your phone is attached.", masked138)
+		says(t, page, "Your phone is attached.", "Each code signs you in once if your phone is lost.", "They are shown only now.")
+		if at, shown := page.Request.URL.Path, len(recoveryCode.FindAllString(page.Body, -1)); at != "/security/recovery-codes/new" || shown != 10 {
+			t.Errorf("the first phone leads to %s with %d recovery codes", at, shown)
+		}
+		page = page.Submit("/security/recovery-codes/saved", "saved", "1").Want(http.StatusSeeOther).Follow().Want(http.StatusOK)
+		says(t, c.Get("/security/phone"), masked138)
 		told(t, s, alice, "phone_attached")
 		told(t, s, phone, "phone_attached")
 
@@ -57,6 +65,7 @@ func TestAPhoneIsAttachedChangedAndRemoved(t *testing.T) {
 		says(t, c.Get("/security/phone"), masked138)
 		done := page.Submit("/security/phone/confirm", "code", s.SentCode(otherOne)).Want(http.StatusSeeOther).Follow()
 		says(t, done, "139****00")
+		saysNot(t, done, "They are shown only now.") // the codes of the first phone go on
 		if number(t, s, alice) != otherOne {
 			t.Error("the new number does not count")
 		}

@@ -120,8 +120,8 @@ func TestAMessageThatIsNotSentIsSaidPlainlyAndCostsNothing(t *testing.T) {
 			form := c.Get("/security/phone/change").ProveBySent("email", alice).Follow()
 			return form.Submit("/security/phone/change", "country", "CN", "phone", phone).Follow()
 		}},
-		"protection": {"/security/protection/code/send", false, func(_ *testkit.Site, c *testkit.Client) testkit.Reply {
-			return choose(c, "sms", "sign-in").Submit("/security/protection/confirm").ProveBySent("email", alice).Follow()
+		"protection": {"/security/protection/code/send", false, func(s *testkit.Site, c *testkit.Client) testkit.Reply {
+			return choose(c, "sms", "sign-in").Submit("/security/protection/confirm").ProveByApp(s.PutApp(alice)).Follow()
 		}},
 	} {
 		for _, e := range []storetest.Engine{storetest.SQLite, storetest.Postgres} {

@@ -163,7 +163,7 @@ func TestAParameterNamesNoDestination(t *testing.T) {
 	s.Account("carol@example.com", testkit.Password)
 	b2.SignIn("carol@example.com", nil)
 	s.PutPhone("carol@example.com", "+8613500135000")
-	setup = choose(b2, "sms", "sign-in").Submit("/security/protection/confirm").ProveBySent("email", "carol@example.com").Follow()
+	setup = choose(b2, "sms", "sign-in").Submit("/security/protection/confirm").ProveByApp(s.PutApp("carol@example.com")).Follow()
 	send(b2, "/security/protection/code/send", setup.Request.URL.Query().Get("c"), "sms", "+8613500135000")
 	for _, to := range []string{theirs, attacker} {
 		if got := s.Messages(to); len(got) != 0 {

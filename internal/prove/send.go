@@ -214,7 +214,10 @@ func (p *Prover) SendAs(tx *store.Tx, v Visitor, i account.Identity, c ceremony.
 		return "", nil, err
 	}
 	if m != nil {
-		m.ID, m.Charges = id, throttle.Refundable(limits)
+		m.ID = id
+		if to.Method != factor.Email || !to.New { // what dies on its way to a new address must not tell whether a code was on it
+			m.Charges = throttle.Refundable(limits)
+		}
 		if err := tx.AddMessage(*m); err != nil {
 			return "", nil, err
 		}

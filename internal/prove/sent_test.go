@@ -16,6 +16,7 @@ import (
 	"countersign/internal/flow/selfservice"
 	"countersign/internal/flow/signin"
 	"countersign/internal/prove"
+	"countersign/internal/store"
 	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
 )
@@ -76,7 +77,6 @@ func TestASentCodeWorksForItsPurposeAndItsWayAlone(t *testing.T) {
 	t.Parallel()
 	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
-		w.Attach(i, hers)
 		s, _ := w.Signed(w.Visitor, alice, nil)
 		begin := func(a policy.Action) string {
 			id, err := w.Verify.Begin(ctx(), w.Visitor, s, a, "/")
@@ -90,6 +90,7 @@ func TestASentCodeWorksForItsPurposeAndItsWayAlone(t *testing.T) {
 		bind, password := begin(selfservice.BindVirtualMFA), begin(selfservice.ChangePassword)
 		testkit.Want(t, "mail", w.Verify.Send(ctx(), w.Visitor, s, bind, factor.Email), nil)
 		mailed := w.MailedCode(alice)
+		present := w.Attach(i, hers) // from now on mail does not count
 		testkit.Want(t, "a mailed code as a text message", answer(bind, factor.SMS, mailed), ceremony.ErrNotSent)
 		w.Clock.Advance(time.Minute)
 		testkit.Want(t, "text", w.Verify.Send(ctx(), w.Visitor, s, bind, factor.SMS), nil)
@@ -98,7 +99,13 @@ func TestASentCodeWorksForItsPurposeAndItsWayAlone(t *testing.T) {
 			t.Skip("two codes that are the same")
 		}
 		testkit.Want(t, "a mailed code as a text message, one sent", answer(bind, factor.SMS, mailed), ceremony.ErrSentWrong)
-		testkit.Want(t, "a text message as a mailed code", answer(bind, factor.Email, texted), ceremony.ErrSentWrong)
+		testkit.Want(t, "a text message as a mailed code, which does not count", answer(bind, factor.Email, texted), policy.ErrMethod)
+		err := w.Write(ctx(), w.Visitor.As(i).Quietly(), func(tx *store.Tx) error {
+			return tx.RemovePhone(i.Account, i.ID, present.ID, store.ErrNoRow)
+		})
+		testkit.Want(t, "remove the phone", err, nil)
+		testkit.Want(t, "a text message as a mailed code, one mailed", answer(bind, factor.Email, texted), ceremony.ErrSentWrong)
+		w.Attach(i, hers)
 		testkit.Want(t, "for another purpose", answer(password, factor.SMS, texted), ceremony.ErrNotSent)
 		w.Protect(i, factor.SMS, policy.SignInScenario)
 		p := w.Password(w.Visitor, alice)

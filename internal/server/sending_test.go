@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"countersign/internal/config"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
+	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
 )
 
@@ -148,5 +150,99 @@ func TestASenderThatCannotWorkIsRefusedAtTheStart(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
+	}
+}
+
+// A message that dies gives its sends back, but not for ever: whoever lets ten
+// of them die in one ceremony begins anew.
+func TestTheEleventhSendOfACeremonyIsRefusedThoughAllBeforeDied(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	s := running(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusUnprocessableEntity)
+	})
+	b := s.Client()
+	page := b.SignIn(someone, nil).Follow().Want(http.StatusOK)
+	for n := range 12 {
+		got := page.Submit("/signin/verify/send", "method", "sms")
+		if n < 10 {
+			says(t, got.Want(http.StatusSeeOther).Follow().Want(http.StatusOK), "We could not send the text message.", "Send code")
+			continue
+		}
+		if got.Want(http.StatusTooManyRequests); got.Header.Get("Retry-After") == "" {
+			t.Error("when to come again is not said")
+		}
+	}
+	if n := asked.Load(); n != 10 {
+		t.Errorf("the gateway was asked %d times", n)
+	}
+	again := b.SignIn(someone, nil).Follow().Submit("/signin/verify/send", "method", "sms").Want(http.StatusSeeOther)
+	says(t, again.Follow(), "We could not send the text message.")
+	if n := asked.Load(); n != 11 {
+		t.Errorf("with a new one, %d times", n)
+	}
+}
+
+// A sender of Twilio's is a number, or a service that chooses one.
+func TestTheSenderOfTwilioIsANumberOrAService(t *testing.T) {
+	t.Parallel()
+	account, service := "AC"+strings.Repeat("0", 32), "MG"+strings.Repeat("1", 32)
+	for from, field := range map[string]string{"+15005550006": "From", service: "MessagingServiceSid"} {
+		var got url.Values
+		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_ = r.ParseForm()
+			got = r.PostForm
+			w.WriteHeader(http.StatusCreated)
+			_, _ = io.WriteString(w, `{"sid": "SM1", "status": "queued", "error_code": null}`)
+		}))
+		t.Cleanup(web.Close)
+		c := settings(t, t.TempDir())
+		c.SMS = config.SMS{Provider: "twilio", URL: web.URL, Account: account, Secret: "a token", From: from, Countries: []string{"CN"}, Ceiling: 10, CountryCeiling: 10}
+		if err := c.Check(); err != nil {
+			t.Fatal(err)
+		}
+		if err := open(t, c).TestText(t.Context(), herPhone); err != nil {
+			t.Errorf("from %s: %v", from, err)
+		}
+		if got.Get(field) != from || got.Get("To") != herPhone || got.Has("From") == got.Has("MessagingServiceSid") || !strings.HasPrefix(got.Get("Body"), "This is a test from Countersign.") {
+			t.Errorf("from %s: Twilio got %v", from, got)
+		}
+	}
+}
+
+// Each ceiling is the one that its setting names, and its end is no secret
+// from the operator.
+func TestACeilingThatIsReachedIsLogged(t *testing.T) {
+	t.Parallel()
+	for limit, change := range map[string]func(c *config.Config){
+		"total":   func(c *config.Config) { c.SMS.Ceiling = 2 },
+		"country": func(c *config.Config) { c.SMS.CountryCeiling = 2 },
+		"all":     func(c *config.Config) { c.SendCeiling = 2 },
+	} {
+		t.Run(limit, func(t *testing.T) {
+			t.Parallel()
+			s := testkit.NewSite(t, storetest.SQLite, change)
+			s.Account(someone, testkit.Password)
+			s.PutPhone(someone, herPhone)
+			s.PutProtection(someone, factor.SMS, policy.SignInScenario)
+			b := s.Client()
+			for n := range 4 {
+				want := http.StatusSeeOther
+				if n >= 2 {
+					want = http.StatusTooManyRequests
+				}
+				b.SignIn(someone, nil).Follow().Submit("/signin/verify/send", "method", "sms").Want(want)
+			}
+			var said []string
+			for line := range strings.Lines(s.Logs.String()) {
+				if strings.Contains(line, "a limit is reached") {
+					said = append(said, line)
+				}
+			}
+			if len(said) != 1 || !strings.Contains(said[0], "level=ERROR") || !strings.Contains(said[0], "limit="+limit+" ") || strings.Contains(said[0], "13800138000") {
+				t.Errorf("the log says %q", said)
+			}
+		})
 	}
 }

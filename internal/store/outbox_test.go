@@ -198,3 +198,74 @@ func TestAMessageWakesTheWorkerAfterTheCommit(t *testing.T) {
 		}
 	})
 }
+
+// charged counts one under the scope and queues a message that was counted for.
+func charged(t *testing.T, w *storetest.World, id string) {
+	t.Helper()
+	mustWrite(t, w, func(tx *store.Tx) error {
+		if _, _, err := tx.Count("charged", 10, time.Hour); err != nil {
+			return err
+		}
+		return tx.AddMessage(message.Message{ID: id, Channel: message.Email, Kind: "code", To: "a@example.com", Text: "the code is 271828", Params: map[string]string{"code": "271828"}, Charges: []string{"charged"}})
+	})
+}
+
+func wantCharged(t *testing.T, w *storetest.World, when string, want int) {
+	t.Helper()
+	if n, _, err := w.Read(ctx()).Counted("charged", w.Clock.Now()); n != want || err != nil {
+		t.Errorf("%s: %d counted, %v, want %d", when, n, err, want)
+	}
+}
+
+func TestADeadMessageGivesBackNothingOfALaterWindow(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, w *storetest.World) {
+		charged(t, w, "first")
+		w.Clock.Advance(time.Hour - time.Microsecond)
+		charged(t, w, "second")
+		w.Clock.Advance(time.Microsecond)
+		charged(t, w, "third")
+		wantCharged(t, w, "in the new window", 1)
+		for _, id := range []string{"first", "second"} {
+			if err := w.MessageDead(ctx(), id, "no route"); err != nil {
+				t.Fatal(err)
+			}
+			wantCharged(t, w, "when one of the old window died", 1)
+		}
+		if err := w.MessageDead(ctx(), "third", "no route"); err != nil {
+			t.Fatal(err)
+		}
+		wantCharged(t, w, "when one of the same instant died", 0)
+	})
+}
+
+func TestAMessageSentAgainByHandGivesBackOnce(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, w *storetest.World) {
+		charged(t, w, "dies")
+		charged(t, w, "goes on")
+		charged(t, w, "goes on too")
+		for n, want := range []string{"[charged]", "[]", "[]"} {
+			var m message.Message
+			for {
+				one, found := claim(t, w)
+				if !found {
+					break
+				}
+				if one.ID == "dies" {
+					m = one
+				}
+			}
+			if m.To != "a@example.com" || m.Text != "the code is 271828" || m.Params["code"] != "271828" || fmt.Sprint(m.Charges) != want {
+				t.Errorf("time %d: %+v", n, m)
+			}
+			if err := w.MessageDead(ctx(), "dies", "no route"); err != nil {
+				t.Fatal(err)
+			}
+			wantCharged(t, w, fmt.Sprintf("dead %d times", n+1), 2)
+			if err := w.RetryMessage(ctx(), audit.OperatorActor("test"), "dies"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

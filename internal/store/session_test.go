@@ -151,7 +151,7 @@ func TestAVerificationIsUsedOnceAndEndsWithItsSession(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, w *storetest.World) {
 		i := addOwner(t, w, "a@example.com")
 		addSession(t, w, i, "s")
-		given := policy.Given{ID: "v", Scenario: policy.ManageMFA, Target: "device", Method: factor.VirtualMFA, At: w.Clock.Now()}
+		given := policy.Given{ID: "v", Scenario: policy.ManageMFA, Action: "unbind", Target: "device", Method: factor.VirtualMFA, At: w.Clock.Now()}
 		later := given
 		later.ID = "v2"
 		mustWrite(t, w, func(tx *store.Tx) error {
@@ -161,6 +161,11 @@ func TestAVerificationIsUsedOnceAndEndsWithItsSession(t *testing.T) {
 		list, err := w.Read(ctx()).Verifications("s", since)
 		if err != nil || len(list) != 2 {
 			t.Fatalf("got %+v, %v", list, err)
+		}
+		for _, g := range list {
+			if g.At = g.At.UTC(); g != given && g != later {
+				t.Errorf("got %+v, want %+v", g, given)
+			}
 		}
 		if old, _ := w.Read(ctx()).Verifications("s", since.Add(time.Microsecond)); len(old) != 0 {
 			t.Errorf("older ones count: %+v", old)

@@ -36,12 +36,32 @@ func TestNumbersAreReadAsPeopleWriteThem(t *testing.T) {
 		{"DE", "030 123456", "", account.ErrPhoneKind},    // fixed line
 		{"DE", "0900 1 123456", "", account.ErrPhoneKind}, // premium rate
 		{"GB", "0800 123 4567", "", account.ErrPhoneKind}, // free of charge
-		{"DE", "+881612345678", "", account.ErrPhoneKind}, // satellite
 		{"DE", "110", "", account.ErrPhoneForm},
 	} {
 		got, err := account.ParsePhone(c.country, c.typed)
 		if got != c.want || !errors.Is(err, c.refused) {
 			t.Errorf("%s %q: %q, %v; want %q, %v", c.country, c.typed, got, err, c.want, c.refused)
+		}
+	}
+}
+
+// A message to a number of no country costs what it likes, and no list of
+// countries keeps it out.
+func TestNumbersOfNoCountryAreRefused(t *testing.T) {
+	t.Parallel()
+	for what, typed := range map[string]string{
+		"Iridium": "+881612345678", "Globalstar": "+881812345678", "Inmarsat": "+870773111632", "international networks": "+882161234567",
+		"more of them": "+883510012345", "freephone": "+80012345678", "shared cost": "+80812345678", "premium rate": "+979123456789", "personal": "+878101234567890",
+	} {
+		for _, country := range []string{"", "DE", "US"} {
+			if got, err := account.ParsePhone(country, typed); got != "" || !(errors.Is(err, account.ErrPhoneKind) || errors.Is(err, account.ErrPhoneForm)) {
+				t.Errorf("%s from %q: %q, %v", what, country, got, err)
+			}
+		}
+	}
+	for _, typed := range []string{"+881612345678", "+870773111632", "+883510012345"} {
+		if _, err := account.ParsePhone("", typed); !errors.Is(err, account.ErrPhoneKind) {
+			t.Errorf("%s: %v", typed, err)
 		}
 	}
 }

@@ -205,3 +205,36 @@ func TestWhoHasAnAccountAlreadyIsToldByMail(t *testing.T) {
 		}
 	}
 }
+
+// What a thief who reads the mail would do is told to the phone too.
+func TestUrgentNoticesAreThoseOfWhatAThiefWouldDo(t *testing.T) {
+	t.Parallel()
+	for kind, urgent := range map[message.Kind]bool{
+		message.DeviceBound: true, message.DeviceUnbound: true, message.PasswordChanged: true, message.RecoveryCodeUsed: true, message.EmailChanged: true,
+		message.ProtectionChanged: true, message.ProtectionOff: true,
+		message.SecondStepFailed: false, message.BudgetEmpty: false, message.RecoveryCodesMade: false, message.ProtectionOn: false, message.SignUpKnown: false, message.EmailKnown: false,
+		message.PhoneAttached: false, message.PhoneChanged: false, message.PhoneRemoved: false, // told to both numbers anyway
+	} {
+		if kind.Urgent() != urgent {
+			t.Errorf("%s: urgent %v", kind, !urgent)
+		}
+	}
+}
+
+// An urgent notice fits a text message in every language.
+func TestUrgentNoticesAreWrittenForThePhone(t *testing.T) {
+	t.Parallel()
+	who := account.Identity{Account: "1234567890123456", Email: "alice@example.com"}
+	for _, l := range locale.All {
+		who.Locale = l.Tag
+		for _, kind := range []message.Kind{message.DeviceBound, message.DeviceUnbound, message.PasswordChanged, message.RecoveryCodeUsed, message.EmailChanged, message.ProtectionChanged, message.ProtectionOff} {
+			m := service.Notice(who, phone, kind, message.Circumstances{At: at, Address: "192.0.2.7", UserAgent: "Firefox"})
+			if m.Channel != message.SMS || m.To != phone.To || m.Kind != string(kind) || m.Subject != "" || m.HTML != "" {
+				t.Errorf("%s, %s: %+v", l.Tag, kind, m)
+			}
+			if m.Text == "" || strings.Contains(m.Text, "notice.") || strings.Contains(m.Text, "://") || len([]rune(m.Text)) > 200 {
+				t.Errorf("%s, %s: %q", l.Tag, kind, m.Text)
+			}
+		}
+	}
+}

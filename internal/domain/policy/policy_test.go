@@ -157,6 +157,102 @@ func TestSignInKeepsItsPromises(t *testing.T) {
 	}
 }
 
+// Identity verification takes the strongest that is bound, or the method of
+// Account Protection where that is stronger.
+func TestIdentityVerificationTakesTheStrongestThatIsBound(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		has, protects, want string
+	}{
+		{"", "", "verify email"},
+		{"codes", "", "verify email"}, // which stand in for nothing
+		{"phone", "", "verify sms"},
+		{"phone codes", "", "verify sms recovery_code"},
+		{"device", "", "verify virtual_mfa"},
+		{"device codes", "", "verify virtual_mfa recovery_code"},
+		{"phone device", "", "verify virtual_mfa"},
+		{"phone device codes", "sms", "verify virtual_mfa recovery_code"},
+		{"phone", "sms", "verify sms"},
+		{"", "sms", "refuse"},
+		{"phone", "virtual_mfa", "refuse"},
+		{"phone codes", "virtual_mfa", "verify recovery_code"},
+	} {
+		f := policy.Facts{EmailConfirmed: true, Phone: strings.Contains(c.has, "phone"), VirtualMFA: strings.Contains(c.has, "device"), Proofs: proofs("password email", 0)}
+		if strings.Contains(c.has, "codes") {
+			f.RecoveryCodes = 3
+		}
+		if c.protects != "" {
+			f.Protection = policy.Protection{Method: factor.Method(c.protects), Scenarios: []policy.Scenario{policy.SignInScenario}}
+		}
+		for _, s := range []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions} {
+			mailed := []policy.Given{{ID: "g", Scenario: s, Action: "x", Target: "y", Method: factor.Email, At: now}}
+			for _, destroys := range []bool{false, true} {
+				want := c.want
+				if want == "verify email" {
+					want = "complete email"
+				}
+				if d, _ := policy.Permit(policy.Action{Scenario: s, Name: "x", Target: "y", Destructive: destroys}, f, mailed, now); said(d) != want {
+					t.Errorf("%s, has %q, protected by %q, verified by mail: %s, want %s", s, c.has, c.protects, said(d), want)
+				}
+				if d, _ := policy.Permit(policy.Action{Scenario: s, Name: "x", Target: "y", Destructive: true}, f, nil, now); said(d) != c.want {
+					t.Errorf("%s, has %q, protected by %q: %s, want %s", s, c.has, c.protects, said(d), c.want)
+				}
+			}
+		}
+	}
+}
+
+func TestAProofForOneActionOnAnObjectIsNoneForAnother(t *testing.T) {
+	t.Parallel()
+	f := facts("confirmed device", "password", 0)
+	given := policy.Given{ID: "g", Scenario: policy.ManageMFA, Action: "x", Target: "phone", Method: factor.VirtualMFA, At: now}
+	for name, c := range map[string]struct {
+		action policy.Action
+		want   policy.Step
+	}{
+		"itself":                 {destructive, policy.Complete},
+		"another action":         {policy.Action{Scenario: policy.ManageMFA, Name: "y", Target: "phone", Destructive: true}, policy.Verify},
+		"an action of no name":   {policy.Action{Scenario: policy.ManageMFA, Target: "phone", Destructive: true}, policy.Verify},
+		"another object":         {policy.Action{Scenario: policy.ManageMFA, Name: "x", Target: "tablet", Destructive: true}, policy.Verify},
+		"another scenario":       {policy.Action{Scenario: policy.ChangeContact, Name: "x", Target: "phone", Destructive: true}, policy.Verify},
+		"what destroys nothing":  {policy.Action{Scenario: policy.ManageMFA, Name: "y", Target: "tablet"}, policy.Complete},
+		"and called otherwise":   {destructive.About("Pixel"), policy.Complete},
+		"nothing, elsewhere too": {policy.Action{Scenario: policy.ChangeContact, Name: "x", Target: "phone"}, policy.Verify},
+	} {
+		d, g := policy.Permit(c.action, f, []policy.Given{given}, now)
+		if d.Step != c.want || (g.ID == "g") != (c.want == policy.Complete) {
+			t.Errorf("%s: %s using %q", name, d.Step, g.ID)
+		}
+	}
+}
+
+func TestWhoeverChoosesAMethodTheyHaveShowsItAndNoRecoveryCode(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		phone, device bool
+		chooses       factor.Method
+		want          string
+	}{
+		{true, false, factor.SMS, "verify sms"},
+		{true, false, factor.VirtualMFA, "verify sms recovery_code"}, // not bound yet
+		{false, true, factor.VirtualMFA, "verify virtual_mfa"},
+		{false, true, factor.SMS, "verify virtual_mfa recovery_code"},
+		{true, true, factor.VirtualMFA, "verify virtual_mfa"},
+		{true, true, factor.SMS, "verify virtual_mfa recovery_code"}, // does not count beside the device
+		{true, true, "", "verify virtual_mfa recovery_code"},
+	} {
+		f := policy.Facts{EmailConfirmed: true, Phone: c.phone, VirtualMFA: c.device, RecoveryCodes: 3, Proofs: proofs("password", 0)}
+		given := []policy.Given{{ID: "g", Scenario: policy.ManageMFA, Action: "x", Target: "y", Method: factor.RecoveryCode, At: now}}
+		a := policy.Action{Scenario: policy.ManageMFA, Name: "x", Target: "y", Chosen: c.chooses, Destructive: true}
+		if d, _ := policy.Permit(a, f, nil, now); said(d) != c.want {
+			t.Errorf("phone %v, device %v, choosing %q: %s, want %s", c.phone, c.device, c.chooses, said(d), c.want)
+		}
+		if d, _ := policy.Permit(a, f, given, now); (d.Step == policy.Complete) != strings.Contains(c.want, "recovery_code") {
+			t.Errorf("phone %v, device %v, choosing %q, after a recovery code: %s", c.phone, c.device, c.chooses, said(d))
+		}
+	}
+}
+
 func TestClaimsTellWhatWasProved(t *testing.T) {
 	t.Parallel()
 	for gave, want := range map[string]string{

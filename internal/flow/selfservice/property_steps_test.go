@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"countersign/internal/domain/factor"
+	"countersign/internal/domain/message"
 	"countersign/internal/domain/policy"
 	"countersign/internal/domain/session"
 	"countersign/internal/flow/selfservice"
@@ -221,14 +222,18 @@ func (l *life) confirmPhone(a *asking) {
 	if !l.proves(a, factor.SMS, code) {
 		l.r.Fatalf("a phone is attached by %q", code)
 	}
-	what := "attach"
+	what, kind := "attach", message.PhoneAttached
 	if l.facts.Phone {
-		what = "replace"
+		what, kind = "replace", message.PhoneChanged
 	}
 	l.changed(a.s, a.action, what)
 	l.facts.Phone = true
 	l.renewed(a.s, token, factor.SMS)
 	l.readPhone(a.number)
+	l.tells(kind, l.phone.Number)
+	if f := l.with(nil); what == "attach" && f.RecoveryCodes == 0 {
+		l.r.Fatal("a first phone, and no recovery codes")
+	}
 }
 
 func (l *life) readPhone(number string) {
@@ -275,6 +280,7 @@ func (l *life) bind() {
 		l.r.Fatalf("bind: %v", err)
 	}
 	l.changed(s, selfservice.BindVirtualMFA, "bind")
+	l.tells(message.DeviceBound, l.phone.Number)
 	l.bound(app)
 	l.renewed(s, token, factor.VirtualMFA)
 }
@@ -301,6 +307,7 @@ func (l *life) unbind() {
 		l.r.Fatal("the device that protects was unbound")
 	}
 	l.changed(s, selfservice.Unbind(l.device), "unbind")
+	l.tells(message.DeviceUnbound, l.phone.Number)
 	l.facts.VirtualMFA, l.app, l.device = false, nil, ""
 	l.lost()
 	l.renewed(s, token)
@@ -397,6 +404,7 @@ func (l *life) setUp(a *asking) {
 		}
 		if l.facts.Protection.On() {
 			l.reached["edit"]++
+			l.tells(message.ProtectionChanged, l.phone.Number)
 		}
 		l.changed(s, a.action, "save")
 		if (a.wanted.Method == factor.SMS && !l.facts.Phone) || (a.wanted.Method == factor.VirtualMFA && !l.facts.VirtualMFA) {
@@ -418,6 +426,7 @@ func (l *life) turnOff() {
 		return
 	}
 	l.changed(s, selfservice.TurnOff, "off")
+	l.tells(message.ProtectionOff, l.phone.Number)
 	l.facts.Protection = policy.Protection{}
 	l.renewed(s, token)
 }
@@ -447,6 +456,7 @@ func (l *life) others() {
 			return
 		}
 		l.changed(s, selfservice.ChangePassword, "password")
+		l.tells(message.PasswordChanged, l.phone.Number)
 		l.renewed(s, token)
 		if token, err = l.Self.ChangePassword(ctx(), l.from(), s.Signed, next, testkit.Password); err != nil {
 			l.r.Fatalf("back: %v", err)

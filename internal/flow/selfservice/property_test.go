@@ -37,6 +37,7 @@ type life struct {
 	recovery map[string]bool
 	sessions []*signed
 	open     []*asking
+	told     map[string][]string // the notices to each place
 	reached  map[string]int
 }
 
@@ -72,7 +73,7 @@ var lives int
 
 func newLife(w *testkit.World, r *rapid.T, reached map[string]int) *life {
 	lives++
-	l := &life{World: w, r: r, i: w.Owner(fmt.Sprintf("life%d@example.com", lives)), recovery: map[string]bool{}, reached: reached}
+	l := &life{World: w, r: r, i: w.Owner(fmt.Sprintf("life%d@example.com", lives)), recovery: map[string]bool{}, told: map[string][]string{}, reached: reached}
 	l.facts.EmailConfirmed = true
 	switch rapid.SampledFrom([]string{"bare", "bare", "phone", "protected", "protected", "device"}).Draw(r, "begins") {
 	case "phone":
@@ -112,6 +113,8 @@ func (l *life) post() map[string]string {
 			}
 			if m.Kind == "code" {
 				codes[m.To] = m.Params["code"]
+			} else {
+				l.told[m.To] = append(l.told[m.To], m.Kind)
 			}
 			if err := l.MessageSent(ctx(), m.ID); err != nil {
 				l.r.Fatal(err)
@@ -140,10 +143,57 @@ func (l *life) changed(s *signed, a policy.Action, what string) {
 	if d.Step != policy.Complete {
 		l.r.Fatalf("%s: done without a proof: has %+v, proofs %v, given %+v", what, l.facts, s.proofs, s.given)
 	}
+	if !l.shown(s, a) {
+		l.r.Fatalf("%s: done by something weaker than what is bound: has %+v, proofs %v, given %+v", what, l.facts, s.proofs, s.given)
+	}
 	if a.Destructive {
 		s.given = slices.DeleteFunc(s.given, func(one policy.Given) bool { return one.ID == g.ID })
 	}
 	l.reached[what]++
+}
+
+// shown reports, without the policy's word, whether the session has shown what
+// is the strongest bound, or a recovery code in its place.
+func (l *life) shown(s *signed, a policy.Action) bool {
+	least := []factor.Method{factor.Email, factor.SMS, factor.VirtualMFA}
+	switch {
+	case l.facts.VirtualMFA || l.facts.Protection.Method == factor.VirtualMFA:
+		least = least[2:]
+	case l.facts.Phone || l.facts.Protection.Method == factor.SMS:
+		least = least[1:]
+	}
+	now := l.Clock.Now()
+	counts := func(m factor.Method, at time.Time) bool {
+		return now.Sub(at) <= 10*time.Minute && (slices.Contains(least, m) || (m == factor.RecoveryCode && len(least) < 3))
+	}
+	for _, g := range s.given {
+		if counts(g.Method, g.At) && g.Scenario == a.Scenario && (!a.Destructive || (g.Action == a.Name && g.Target == a.Target)) {
+			return true
+		}
+	}
+	return !a.Destructive && slices.ContainsFunc(s.proofs, func(p factor.Proof) bool { return p.Method != factor.RecoveryCode && counts(p.Method, p.At) })
+}
+
+// tells checks that the newest notice to the mailbox, and where it is urgent
+// to the phone, is of the kind. A phone hears no more than ten in a day.
+func (l *life) tells(kind message.Kind, phone account.Phone) {
+	l.post()
+	last := func(to string) string {
+		list := l.told[to]
+		if len(list) == 0 {
+			return ""
+		}
+		return list[len(list)-1]
+	}
+	if !slices.Contains(l.told[l.i.Email], string(kind)) {
+		l.r.Fatalf("the mailbox was not told of %s: %v", kind, l.told[l.i.Email])
+	}
+	if kind.Urgent() && phone != "" && len(l.told[string(phone)]) < 10 && last(string(phone)) != string(kind) {
+		l.r.Fatalf("the phone was not told of %s: %v", kind, l.told[string(phone)])
+	}
+	if kind.Urgent() && phone != "" {
+		l.reached["told the phone"]++
+	}
 }
 
 // renewed ends everything but the session that made a change.
@@ -321,8 +371,11 @@ func (l *life) answer(a *asking, m factor.Method, code string) {
 		if !l.proves(a, m, code) || !now.Before(a.begun.Add(10*time.Minute)) {
 			l.r.Fatalf("verified for %s by %s with %q", a.action.Name, m, code)
 		}
-		a.s.given = append([]policy.Given{{ID: a.id, Scenario: a.action.Scenario, Target: a.action.Target, Method: m, At: now}}, a.s.given...)
+		a.s.given = append([]policy.Given{{ID: a.id, Scenario: a.action.Scenario, Action: a.action.Name, Target: a.action.Target, Method: m, At: now}}, a.s.given...)
 		l.reached["verified by "+string(m)]++
+		if m == factor.RecoveryCode {
+			l.tells(message.RecoveryCodeUsed, l.phone.Number)
+		}
 		l.drop(a)
 		if a.s.Signed, err = l.SignIn.Who(ctx(), token); err != nil {
 			l.r.Fatal(err)
@@ -337,6 +390,9 @@ func (l *life) answer(a *asking, m factor.Method, code string) {
 		l.r.Fatalf("signed in by %s with %q", m, code)
 	}
 	a.proofs = append(a.proofs, factor.Proof{Method: m, At: now})
+	if m == factor.RecoveryCode {
+		l.tells(message.RecoveryCodeUsed, l.phone.Number)
+	}
 	if p.Session != nil {
 		l.drop(a)
 		l.signedIn(p.Session.Token, a.proofs, m)
@@ -407,6 +463,9 @@ func TestNoSequenceOfRequestsChangesAnythingWithoutTheProofItTakes(t *testing.T)
 		if reached["verified by "+string(m)] == 0 || (m != factor.Email && reached["signed in by "+string(m)] == 0) {
 			t.Errorf("nobody proved themselves by %s", m)
 		}
+	}
+	if reached["told the phone"] == 0 {
+		t.Error("no phone ever heard of anything")
 	}
 	if err := w.Read(ctx()).VerifyChains(func(_ store.Head, err error) error { return err }); err != nil {
 		t.Error(err)

@@ -125,9 +125,9 @@ func TestMailMakesNoRecoveryCodesBesideAPhone(t *testing.T) {
 	t.Parallel()
 	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
-		w.Attach(i, hers)
 		s, _ := w.Signed(w.Visitor, alice, nil)
 		s = w.Verified(s, selfservice.BindVirtualMFA, factor.Email) // the scenario, by mail
+		w.Attach(i, hers)
 		testkit.Want(t, "after a mailed code", w.Self.MakeRecoveryCodes(ctx(), w.Visitor, s), prove.ErrVerifyFirst)
 		s = w.Verified(s, selfservice.MakeCodes, factor.SMS)
 		testkit.Want(t, "after a text message", w.Self.MakeRecoveryCodes(ctx(), w.Visitor, s), nil)
@@ -139,7 +139,7 @@ func TestNoticesByTextMessageWaitForNothingThatCannotSendThem(t *testing.T) {
 	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		w.Attach(w.Owner(alice), hers)
 		s, _ := w.Signed(w.Visitor, alice, nil)
-		s = w.Verified(s, selfservice.ChangeEmail, factor.Email)
+		s = w.Verified(s, selfservice.ChangeEmail, factor.SMS)
 		id, err := w.Self.ChangeEmail(ctx(), w.Visitor, s, "new@example.com")
 		testkit.Want(t, "change", err, nil)
 		w.Prover.Sending.Countries = map[string]bool{"JP": true}

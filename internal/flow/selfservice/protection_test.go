@@ -151,28 +151,31 @@ func TestAPhoneThatVerifiedIsNotAskedAgain(t *testing.T) {
 		w.Attach(i, hers)
 		s, _ := w.Signed(w.Visitor, alice, nil)
 		id := begin(t, w, s, factor.SMS, signIn...)
-		s = w.Verified(s, setup(t, w, s, id, selfservice.StepVerify).Action, factor.Email)
-		u := setup(t, w, s, id, selfservice.StepCode)
-		if u.NewOne || u.Phone != hers || u.Sent {
-			t.Errorf("after a mailed code: %+v", u)
-		}
-		if next, _, err := save(w, s, id); next != selfservice.StepCode || err != nil {
-			t.Errorf("saving after a mailed code: %s, %v", next, err)
-		}
-		testkit.Want(t, "another number", w.Self.SetupNumber(ctx(), w.Visitor, s, id, "", other), selfservice.ErrPhoneChanged)
-		testkit.Want(t, "send", w.Self.SendSetup(ctx(), w.Visitor, s, id), nil)
-		token, err := w.Self.SetupCode(ctx(), w.Visitor, s, id, w.MailedCode(hers))
-		testkit.Want(t, "its code", err, nil)
+		s = w.Verified(s, setup(t, w, s, id, selfservice.StepVerify).Action, factor.SMS)
+		setup(t, w, s, id, selfservice.StepSave)
+		_, token, err := save(w, s, id)
+		testkit.Want(t, "save", err, nil)
 		s = who(t, w, token)
 		wantTold(t, w, alice, "[protection_on]")
 		wantTold(t, w, hers, "[]")
 
+		app := w.Bind(i)
 		id = begin(t, w, s, factor.SMS, policy.ChangePassword, policy.SignInScenario)
-		s = w.Verified(s, setup(t, w, s, id, selfservice.StepVerify).Action, factor.SMS)
-		setup(t, w, s, id, selfservice.StepSave)
-		_, token, err = save(w, s, id)
-		testkit.Want(t, "save", err, nil)
+		s = w.Verified(s, setup(t, w, s, id, selfservice.StepVerify).Action, factor.VirtualMFA, app.Code(0))
+		u := setup(t, w, s, id, selfservice.StepCode)
+		if u.NewOne || u.Phone != hers || u.Sent {
+			t.Errorf("after a code of the app: %+v", u)
+		}
+		if next, _, err := save(w, s, id); next != selfservice.StepCode || err != nil {
+			t.Errorf("saving after a code of the app: %s, %v", next, err)
+		}
+		testkit.Want(t, "another number", w.Self.SetupNumber(ctx(), w.Visitor, s, id, "", other), selfservice.ErrPhoneChanged)
+		testkit.Want(t, "send", w.Self.SendSetup(ctx(), w.Visitor, s, id), nil)
+		token, err = w.Self.SetupCode(ctx(), w.Visitor, s, id, w.MailedCode(hers))
+		testkit.Want(t, "its code", err, nil)
 		who(t, w, token)
+		wantTold(t, w, alice, "[protection_changed protection_on]")
+		wantTold(t, w, hers, "[protection_changed]")
 	})
 }
 

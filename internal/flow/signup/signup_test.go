@@ -8,6 +8,7 @@ import (
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/ceremony"
+	"countersign/internal/domain/message"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/fault"
 	"countersign/internal/flow/signup"
@@ -218,6 +219,42 @@ func TestWhetherAnAddressHasAnAccountShowsInTheMailAlone(t *testing.T) {
 		}
 		if in := w.Inbox("known@example.com"); len(in) != 1 || in[0].Kind != "signup_known" {
 			t.Errorf("the owner got %+v", in)
+		}
+	})
+}
+
+// What becomes of the mail is the same to look at, whether a code was on it, a
+// word to its owner, or nothing was sent.
+func TestWhetherAnAddressHasAnAccountDoesNotShowInWhatBecomesOfTheMail(t *testing.T) {
+	t.Parallel()
+	on(t, func(t *testing.T, w *testkit.World) {
+		w.Owner("bob@example.com")
+		seen := func(email string) (s string) {
+			p, err := begin(w, secret.Token{}, 1, email)
+			s = fmt.Sprint(err)
+			for range 7 {
+				for {
+					m, found, err := w.ClaimMessage(ctx(), time.Hour, message.Email)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if !found {
+						break
+					}
+					testkit.Want(t, "die", w.MessageDead(ctx(), m.ID, "550 no such user"), nil)
+				}
+				state, err := w.SignUp.State(ctx(), p.Token)
+				s += fmt.Sprint(" ", state.Resend, err, w.SignUp.Resend(ctx(), testkit.From(1), p.Token))
+				w.Clock.Advance(time.Minute)
+			}
+			w.Clock.Advance(2 * time.Hour)
+			return s
+		}
+		free := seen("free@example.com")
+		for range 2 { // the second time nothing is sent to bob
+			if taken := seen("bob@example.com"); taken != free {
+				t.Errorf("free:  %s\ntaken: %s", free, taken)
+			}
 		}
 	})
 }
