@@ -240,7 +240,7 @@ func TestACodeOnItsWayOutlivesAVerification(t *testing.T) {
 		}
 
 		setup := choose(c, "sms", "sign-in")
-		s.Pass(11 * time.Minute) // longer than a choice is kept
+		s.Pass(31 * time.Minute) // longer than a choice is kept
 		says(t, setup.Submit("/security/protection/confirm").Want(http.StatusGone), "please set up Account Protection again.")
 		form = c.Get("/security/protection/setup")
 		s.Pass(11 * time.Minute)

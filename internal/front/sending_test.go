@@ -185,7 +185,7 @@ func TestWithoutAProviderNobodyIsToldThatATextMessageIsOnItsWay(t *testing.T) {
 	half := s.Client()
 	step := half.SignIn(alice, nil).Header.Get("Location")
 	page := half.Get(step).Want(http.StatusOK)
-	says(t, page, "Text messages cannot be sent at the moment.", "Whoever runs this service can help you back in.", "help@example.com")
+	says(t, page, "Text messages cannot be sent at the moment.", "Whoever runs this service can help you.", "help@example.com")
 	saysNot(t, page, "/verify/send", `name="code"`, "method=email")
 	_, id, _ := strings.Cut(step, "?c=")
 	for method, want := range map[string]int{"sms": 503, "email": 403, "recovery_code": 403} {

@@ -355,5 +355,6 @@ func TestACodeWorksInItsOwnBrowserAlone(t *testing.T) {
 	}
 	code := s.SentCode(theirs)
 	s.Pass(10*time.Minute + time.Second)
-	edited.Submit("/security/phone/confirm", "code", code).Want(http.StatusGone)
+	again := edited.Submit("/security/phone/confirm", "code", code).ProveBySent("sms", phone).Want(http.StatusSeeOther).Follow()
+	says(t, again.Submit("/security/phone/confirm", "code", code).Want(http.StatusUnauthorized), "This code has expired.")
 }

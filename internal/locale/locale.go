@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
@@ -140,8 +141,17 @@ func (l *Locale) Time(t time.Time) string {
 	return t.Format("2 January 2006, 15:04 MST")
 }
 
+// renamed are countries that have another name than in the library's tables.
+var renamed = map[string]map[string]string{
+	"SZ": {"en": "Eswatini", "zh-CN": "斯威士兰", "ja": "エスワティニ"},
+	"MK": {"en": "North Macedonia", "zh-CN": "北马其顿", "ja": "北マケドニア"},
+}
+
 // Country is the name of a country (ISO 3166-1 alpha-2) in this language.
 func (l *Locale) Country(code string) string {
+	if name := renamed[code][l.Tag]; name != "" {
+		return name
+	}
 	region, err := language.ParseRegion(code)
 	if err != nil {
 		return code
@@ -154,6 +164,9 @@ func (l *Locale) Country(code string) string {
 
 // Compare orders words as people who read this language expect.
 func (l *Locale) Compare(a, b string) int {
+	if l.Tag == "ja" { // the readings of kanji are in no table; kana are in order as they are
+		return strings.Compare(a, b)
+	}
 	l.sorting.Lock()
 	defer l.sorting.Unlock()
 	return l.collator().CompareString(a, b)

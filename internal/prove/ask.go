@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"countersign/internal/domain/account"
+	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/message"
 	"countersign/internal/domain/throttle"
@@ -33,10 +34,13 @@ type Asked struct {
 	Codes  int           // how many consecutive codes a try of virtual MFA takes
 	Digits int           // length of a sent code
 	Resend time.Duration // until another code may be sent
+	Valid  int           // minutes that a code sent now is valid
 }
 
-// Ask describes methods to a visitor, at the price of now.
-func (p *Prover) Ask(tx *store.Tx, v Visitor, i account.Identity, ceremonyID string, methods []factor.Method) (a Asked, err error) {
+// Ask describes methods to a visitor in a ceremony, at the price of now.
+func (p *Prover) Ask(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Ceremony, methods []factor.Method) (a Asked, err error) {
+	ceremonyID := c.ID
+	a.Valid = message.ValidMinutes(tx.Now, c.CodeExpires(tx.Now))
 	if a.Codes, err = p.PriceIn(tx, v, i); err != nil {
 		return a, err
 	}

@@ -151,7 +151,7 @@ func (p *Prover) Await(ctx context.Context, id string) {
 // write. The refusal of one that comes too soon is a value: the write goes on.
 func (p *Prover) Send(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Ceremony, to Destination, why message.Purpose) (id string, refusal, err error) {
 	return p.SendAs(tx, v, i, c, to, func(code string, expires time.Time) (*message.Message, error) {
-		m := p.Service.Code(v.Locale, i.Account, to.recipient(), why, code, expires)
+		m := p.Service.Code(v.Locale, i.Account, to.recipient(), why, code, tx.Now, expires)
 		return &m, nil
 	})
 }
@@ -205,7 +205,7 @@ func (p *Prover) SendAs(tx *store.Tx, v Visitor, i account.Identity, c ceremony.
 	if id, err = p.DB.NewID(); err != nil {
 		return "", nil, err
 	}
-	expires := tx.Now.Add(ceremony.CodeLifetime)
+	expires := c.CodeExpires(tx.Now)
 	m, err := compose(code, expires)
 	if err != nil {
 		return "", nil, err

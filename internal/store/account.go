@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"countersign/internal/domain/account"
+	"countersign/internal/domain/ceremony"
 )
 
 // AddAccount adds an account.
@@ -135,7 +136,8 @@ func (tx *Tx) RaiseEpoch(id account.IdentityID, keep string) (int64, error) {
 	if _, err := tx.exec("UPDATE session SET epoch = $3 WHERE identity_id = $1 AND id = $2", id, keep, epoch); err != nil {
 		return 0, err
 	}
-	if _, err := tx.exec("DELETE FROM ceremony WHERE identity_id = $1", id); err != nil {
+	// Codes that this session has not yet called saved are not lost to a change of its own.
+	if _, err := tx.exec("DELETE FROM ceremony WHERE identity_id = $1 AND NOT (kind = $2 AND session_id = $3)", id, ceremony.Codes, keep); err != nil {
 		return 0, err
 	}
 	tx.revoked(id)

@@ -84,6 +84,18 @@ func (r *Reader) RecoveryCodesLeft(a account.ID, i account.IdentityID) (left int
 	return left, instant(made), err
 }
 
+// RecoveryCodesSaved notes that the identity has its codes in hand.
+func (tx *Tx) RecoveryCodesSaved(a account.ID, i account.IdentityID) error {
+	_, err := tx.exec("UPDATE recovery_code SET saved_at = $3 WHERE account_id = $1 AND identity_id = $2", a, i, micros(tx.Now))
+	return err
+}
+
+// AnyUnsavedCode reports whether there are unused codes that were never called saved.
+func (r *Reader) AnyUnsavedCode(a account.ID, i account.IdentityID) (unsaved bool, err error) {
+	err = r.row("SELECT EXISTS (SELECT 1 FROM recovery_code WHERE account_id = $1 AND identity_id = $2 AND used_at = 0 AND saved_at = 0)", []any{a, i}, &unsaved)
+	return unsaved, err
+}
+
 // UseRecoveryCode uses a code up; wrong is returned when there is no such unused code.
 func (tx *Tx) UseRecoveryCode(a account.ID, i account.IdentityID, hash []byte, wrong error) error {
 	return tx.one(wrong, "UPDATE recovery_code SET used_at = $4 WHERE account_id = $1 AND identity_id = $2 AND code_hash = $3 AND used_at = 0", a, i, hash, micros(tx.Now))

@@ -205,7 +205,7 @@ func (r Reply) ProveByApp(app *App) Reply {
 	r.c.T.Helper()
 	r.c.Site.Pass(30 * time.Second) // a step is accepted once
 	path, _, _ := strings.Cut(r.Header.Get("Location"), "?")
-	return r.Follow().Submit(path, "code", app.Code(0))
+	return r.c.Get(r.Header.Get("Location")+"&method=virtual_mfa").Submit(path, "code", app.Code(0))
 }
 
 // ProveBySent answers it with a code that is sent by the method.
@@ -221,7 +221,7 @@ func (c *Client) SignIn(email string, app *App) Reply {
 	c.T.Helper()
 	r := c.Get("/signin").Submit("/signin", "username", email, "password", Password)
 	if app != nil {
-		r = r.Follow().Submit("/signin/verify", "code", app.Code(0))
+		r = r.c.Get(r.Header.Get("Location")+"&method=virtual_mfa").Submit("/signin/verify", "code", app.Code(0))
 	}
 	return r.Want(http.StatusSeeOther)
 }

@@ -40,7 +40,11 @@ func ParsePhone(country, typed string) (Phone, error) {
 	case len(typed) > phoneMaxBytes || strings.ContainsFunc(typed, notOfANumber):
 		return "", ErrPhoneForm
 	}
+	typed = hyphens.Replace(typed)
 	n, err := phonenumbers.Parse(typed, country)
+	if abroad, ok := strings.CutPrefix(typed, "00"); ok && (err != nil || !phonenumbers.IsValidNumber(n)) {
+		n, err = phonenumbers.Parse("+"+abroad, country) // how many countries begin a number abroad
+	}
 	if err != nil || n.GetExtension() != "" || !phonenumbers.IsValidNumber(n) {
 		return "", ErrPhoneForm
 	}
@@ -54,11 +58,14 @@ func ParsePhone(country, typed string) (Phone, error) {
 	return "", ErrPhoneKind
 }
 
+// hyphens are what keyboards have for one.
+var hyphens = strings.NewReplacer("\u2212", "-", "\u30fc", "-", "\u2015", "-")
+
 // notOfANumber reports whether r has no place in a number: letters are not
 // read as the keys they stand on.
 func notOfANumber(r rune) bool {
 	switch {
-	case r >= '0' && r <= '9', r >= '０' && r <= '９', strings.ContainsRune("+＋()（）-－./ \t\u00a0\u2010\u2011\u2012\u2013\u3000", r):
+	case r >= '0' && r <= '9', r >= '０' && r <= '９', strings.ContainsRune("+＋()（）-－./ \t\u00a0\u2010\u2011\u2012\u2013\u2015\u2212\u3000\u30fc", r):
 		return false
 	}
 	return true

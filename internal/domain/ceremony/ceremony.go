@@ -10,8 +10,12 @@ import (
 	"countersign/internal/fault"
 )
 
-// Lifetime is how long a ceremony may take.
-const Lifetime = 10 * time.Minute
+// Lifetimes of ceremonies: of a sign-in, and of a key; and of what somebody
+// signed in does, who is not to lose it to a message that comes late.
+const (
+	Lifetime        = 10 * time.Minute
+	SessionLifetime = 30 * time.Minute
+)
 
 // A Kind says what a ceremony leads to.
 type Kind string
@@ -77,6 +81,15 @@ func (c Ceremony) Open(now time.Time) error {
 		return ErrNoTries
 	}
 	return nil
+}
+
+// CodeExpires is until when a code sent now is good: it is good for nothing
+// once its ceremony is over.
+func (c Ceremony) CodeExpires(now time.Time) time.Time {
+	if expires := now.Add(CodeLifetime); expires.Before(c.ExpiresAt) {
+		return expires
+	}
+	return c.ExpiresAt
 }
 
 // A Code is a code sent by mail or text message: bound to one ceremony, and

@@ -89,16 +89,31 @@ func (p Purpose) in(l *locale.Locale) string {
 	return l.T("purpose.object", "Purpose", why, "Object", object)
 }
 
-// codeMinutes is how long messages say that a code is valid.
-const codeMinutes = 10
+// circumstance is what it takes to have a code of this purpose sent: nothing,
+// the password, or a session.
+func (p Purpose) circumstance() string {
+	switch p.Key {
+	case "create_account", "confirm_email":
+		return "open"
+	case "signin":
+		return "password"
+	}
+	return "session"
+}
+
+// ValidMinutes is how long a code is valid, as people are told: never more
+// than it is.
+func ValidMinutes(now, expires time.Time) int {
+	return max(1, int(expires.Sub(now)/time.Minute))
+}
 
 // Code is the message that carries a code. A text message ends in the line by
 // which a browser knows where the code belongs (WICG, origin-bound one-time
 // codes): @host #code.
-func (s Service) Code(l *locale.Locale, of account.ID, to Recipient, why Purpose, code string, expires time.Time) Message {
-	purpose := why.in(l)
+func (s Service) Code(l *locale.Locale, of account.ID, to Recipient, why Purpose, code string, now, expires time.Time) Message {
+	purpose, minutes := why.in(l), ValidMinutes(now, expires)
 	m := Message{Account: string(of), Channel: to.Channel, Kind: string(kindCode), To: to.To, Locale: l.Tag, ExpiresAt: expires,
-		Params: map[string]string{"code": code, "service": s.Name, "purpose": purpose, "minutes": fmt.Sprint(codeMinutes)}}
+		Params: map[string]string{"code": code, "service": s.Name, "purpose": purpose, "minutes": fmt.Sprint(minutes)}}
 	if to.Channel == SMS {
 		m.Text = l.T("sms.code", "Code", code, "Service", s.Name, "Purpose", purpose) + "\n\n@" + s.host() + " #" + code
 		return m
@@ -106,8 +121,8 @@ func (s Service) Code(l *locale.Locale, of account.ID, to Recipient, why Purpose
 	m.Subject = l.T("mail.code.subject", "Service", s.Name)
 	m.Text = s.text(l,
 		l.T("mail.code.text", "Code", code, "Service", s.Name, "Purpose", purpose),
-		l.T("mail.code.valid", "Minutes", codeMinutes),
-		l.T("mail.code.warning", "Service", s.Name))
+		l.T("mail.code.valid", "Count", minutes),
+		l.T("mail.code.warning", "Service", s.Name)+" "+l.T("mail.code.not_asked."+why.circumstance()))
 	return m
 }
 
@@ -135,8 +150,17 @@ func (s Service) Notice(i account.Identity, to Recipient, kind Kind, c Circumsta
 	m.Text = s.text(l,
 		l.T(key+".text", "Service", s.Name, "Name", i.Name()),
 		l.T("mail.circumstances", "Time", l.Time(c.At), "Address", c.Address, "Browser", Browser(l, c.UserAgent)),
-		l.T("mail.not_you", "URL", s.URL+"/security"))
+		s.notYou(l, kind))
 	return m
+}
+
+// notYou says what to do if it was somebody else. Whoever took the address or
+// the phone may have taken the way in with it.
+func (s Service) notYou(l *locale.Locale, kind Kind) string {
+	if kind == EmailChanged || kind == PhoneChanged {
+		return l.T("mail.not_you.taken")
+	}
+	return l.T("mail.not_you", "URL", s.URL+"/security")
 }
 
 // EmailInUse is the mail to an address that somebody wants to sign in with

@@ -44,6 +44,7 @@ type Contact struct {
 	Phone   account.Phone
 	Country string // as chosen beside the phone
 	Digits  int
+	Valid   int // minutes that a code sent now is valid
 	Resend  time.Duration
 }
 
@@ -138,7 +139,7 @@ func (f *Flow) change(ctx context.Context, v prove.Visitor, s prove.Signed, a po
 			return err
 		}
 		c := ceremony.Ceremony{ID: id, Kind: ceremony.Contact, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Session: s.Session.ID,
-			TriesLeft: throttle.CeremonyTries, Action: a, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.Lifetime), Private: what}
+			TriesLeft: throttle.CeremonyTries, Action: a, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.SessionLifetime), Private: what}
 		if err := tx.AddCeremony(c); err != nil || refusal != nil {
 			return err
 		}
@@ -203,7 +204,7 @@ func (f *Flow) Contact(ctx context.Context, v prove.Visitor, s prove.Signed, id 
 		if err != nil {
 			return err
 		}
-		k = Contact{ID: c.ID, Method: destinationOf(c).Method, Email: c.Private.Email, Phone: c.Private.Phone, Country: c.Private.Country}
+		k = Contact{ID: c.ID, Method: destinationOf(c).Method, Email: c.Private.Email, Phone: c.Private.Phone, Country: c.Private.Country, Valid: message.ValidMinutes(tx.Now, c.CodeExpires(tx.Now))}
 		k.Digits, k.Resend, k.Fate, err = f.sentState(tx, v, s.Identity, c.ID, k.Method)
 		if k.Method == factor.Email { // what became of the mail would tell whose the address is
 			k.Delayed, k.Failed = false, false

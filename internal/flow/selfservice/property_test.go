@@ -368,7 +368,7 @@ func (l *life) answer(a *asking, m factor.Method, code string) {
 		if err != nil {
 			return
 		}
-		if !l.proves(a, m, code) || !now.Before(a.begun.Add(10*time.Minute)) {
+		if !l.proves(a, m, code) || !now.Before(a.begun.Add(30*time.Minute)) {
 			l.r.Fatalf("verified for %s by %s with %q", a.action.Name, m, code)
 		}
 		a.s.given = append([]policy.Given{{ID: a.id, Scenario: a.action.Scenario, Action: a.action.Name, Target: a.action.Target, Method: m, At: now}}, a.s.given...)

@@ -54,6 +54,7 @@ type Setup struct {
 	NewOne  bool          // the phone is yet to be attached
 	Country string        // as chosen beside it
 	Digits  int
+	Valid   int // minutes that a code sent now is valid
 	Resend  time.Duration
 }
 
@@ -89,7 +90,7 @@ func (f *Flow) BeginProtection(ctx context.Context, v prove.Visitor, s prove.Sig
 			return err
 		}
 		c := ceremony.Ceremony{ID: id, Kind: ceremony.Protect, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Session: s.Session.ID, TriesLeft: throttle.CeremonyTries,
-			Action: setAction(facts, id, wanted), CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.Lifetime), Private: ceremony.Private{Protection: &wanted}}
+			Action: setAction(facts, id, wanted), CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.SessionLifetime), Private: ceremony.Private{Protection: &wanted}}
 		if m == factor.VirtualMFA && !facts.VirtualMFA {
 			c.Private.Seed, c.TriesLeft = seed, bindTries
 		}
@@ -186,7 +187,7 @@ func (f *Flow) ProtectionSetup(ctx context.Context, v prove.Visitor, s prove.Sig
 			if err != nil {
 				return err
 			}
-			u.Phone = to.Phone
+			u.Phone, u.Valid = to.Phone, message.ValidMinutes(tx.Now, c.CodeExpires(tx.Now))
 			u.Digits, u.Resend, u.Fate, err = f.sentState(tx, v, s.Identity, c.ID, factor.SMS)
 			return err
 		}

@@ -357,9 +357,12 @@ func TestAChoiceBelongsToItsSessionItsTimeAndItsVerification(t *testing.T) {
 		_, err = w.Self.TurnOffProtection(ctx(), w.Visitor, s)
 		testkit.Want(t, "nothing to turn off", err, selfservice.ErrNotProtected)
 		s = w.Verified(s, setup(t, w, s, second, selfservice.StepVerify).Action, factor.SMS)
-		w.Clock.Advance(ceremony.Lifetime)
+		w.Clock.Advance(policy.Freshness + time.Second)
 		_, _, err = save(w, s, second)
-		testkit.Want(t, "after ten minutes", err, selfservice.ErrProtectionGone)
+		testkit.Want(t, "ten minutes after the verification", err, prove.ErrVerifyFirst)
+		w.Clock.Advance(ceremony.SessionLifetime)
+		_, _, err = save(w, s, second)
+		testkit.Want(t, "after half an hour", err, selfservice.ErrProtectionGone)
 		if w.Facts(i).Protection.On() {
 			t.Error("something was saved")
 		}

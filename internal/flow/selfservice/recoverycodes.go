@@ -89,6 +89,9 @@ func (f *Flow) NewRecoveryCodes(ctx context.Context, s prove.Signed) ([]string, 
 // their owner.
 func (f *Flow) RecoveryCodesSaved(ctx context.Context, v prove.Visitor, s prove.Signed) error {
 	return f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
+		if err := tx.RecoveryCodesSaved(s.Identity.Account, s.Identity.ID); err != nil {
+			return err
+		}
 		return tx.DropCeremonies(ceremony.Codes, s.Session.ID)
 	})
 }

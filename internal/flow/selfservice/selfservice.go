@@ -68,6 +68,7 @@ type Overview struct {
 	Phone       store.Phone      // zero: none
 	CodesLeft   int
 	CodesMadeAt time.Time
+	CodesUnseen bool // some were never called saved
 	Sessions    int
 }
 
@@ -92,6 +93,9 @@ func (f *Flow) Overview(ctx context.Context, s prove.Signed) (o Overview, err er
 		}
 	}
 	if o.CodesLeft, o.CodesMadeAt, err = r.RecoveryCodesLeft(s.Identity.Account, s.Identity.ID); err != nil {
+		return o, err
+	}
+	if o.CodesUnseen, err = r.AnyUnsavedCode(s.Identity.Account, s.Identity.ID); err != nil {
 		return o, err
 	}
 	sessions, err := f.Sessions(ctx, s)

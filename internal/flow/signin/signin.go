@@ -2,6 +2,7 @@
 package signin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func (f *Flow) advance(tx *store.Tx, v prove.Visitor, i account.Identity, c cere
 		if err := tx.SaveProofs(c.ID, c.Proofs, ceremony.ErrGone); err != nil {
 			return p, err
 		}
-		p.Asked, err = f.ask(tx, v, i, c.ID, decision)
+		p.Asked, err = f.ask(tx, v, i, c, facts, decision)
 		return p, err
 	}
 	if c.ID, err = f.DB.NewID(); err != nil {
@@ -103,16 +104,25 @@ func (f *Flow) advance(tx *store.Tx, v prove.Visitor, i account.Identity, c cere
 	if err := tx.AddCeremony(c); err != nil {
 		return p, err
 	}
-	if p.Asked, err = f.ask(tx, v, i, c.ID, decision); err != nil {
+	if p.Asked, err = f.ask(tx, v, i, c, facts, decision); err != nil {
 		return p, err
 	}
 	return p, tx.Record(audit.Event{Account: i.Account, Name: audit.PasswordAccepted, Identity: i.ID, Target: c.ID})
 }
 
-// ask offers the method first that was used last: people have it at hand.
-func (f *Flow) ask(tx *store.Tx, v prove.Visitor, i account.Identity, ceremonyID string, d policy.Decision) (prove.Asked, error) {
-	asked, err := f.Ask(tx, v, i, ceremonyID, d.Methods)
-	slices.SortStableFunc(asked.Offers, func(a, b prove.Offer) int { return b.LastUsedAt.Compare(a.LastUsedAt) })
+// ask offers the method first that the owner chose for signing in, else the
+// one that was used last: people have it at hand.
+func (f *Flow) ask(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony, facts policy.Facts, d policy.Decision) (prove.Asked, error) {
+	asked, err := f.Ask(tx, v, i, c, d.Methods)
+	chosen := func(o prove.Offer) int {
+		if facts.Protection.Covers(policy.SignInScenario) && o.Method == facts.Protection.Method {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(asked.Offers, func(a, b prove.Offer) int {
+		return cmp.Or(chosen(a)-chosen(b), b.LastUsedAt.Compare(a.LastUsedAt))
+	})
 	return asked, err
 }
 
@@ -241,7 +251,7 @@ func (f *Flow) State(ctx context.Context, v prove.Visitor, token secret.Token) (
 		}
 		d := policy.SignIn(facts)
 		p = Progress{Step: d.Step, Ceremony: c.ID, Name: i.Name(), ReturnTo: c.ReturnTo, ExpiresAt: c.ExpiresAt}
-		p.Asked, err = f.ask(tx, v, i, c.ID, d)
+		p.Asked, err = f.ask(tx, v, i, c, facts, d)
 		return err
 	})
 	return p, err

@@ -101,7 +101,7 @@ func TestATextMessageDoesNotHelpWhereItIsNotAsked(t *testing.T) {
 	})
 }
 
-func TestTheDeviceIsOfferedBesideATextMessageAndWhatWasUsedLastComesFirst(t *testing.T) {
+func TestWhatTheOwnerChoseForSigningInComesFirst(t *testing.T) {
 	t.Parallel()
 	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		protected(w)
@@ -114,7 +114,7 @@ func TestTheDeviceIsOfferedBesideATextMessageAndWhatWasUsedLastComesFirst(t *tes
 			}
 			return m
 		}
-		if m := first(); m != factor.VirtualMFA {
+		if m := first(); m != factor.SMS {
 			t.Errorf("before any was used: %s", m)
 		}
 		w.SignedBy(w.Visitor, w.Identity(alice), factor.SMS)
@@ -123,7 +123,7 @@ func TestTheDeviceIsOfferedBesideATextMessageAndWhatWasUsedLastComesFirst(t *tes
 		}
 		w.Clock.Advance(time.Minute)
 		w.Signed(w.Visitor, alice, app)
-		if m := first(); m != factor.VirtualMFA {
+		if m := first(); m != factor.SMS {
 			t.Errorf("after the device: %s", m)
 		}
 	})

@@ -52,7 +52,7 @@ func (f *Flow) Begin(ctx context.Context, v prove.Visitor, s prove.Signed, a pol
 			return err
 		}
 		for _, c := range open {
-			if c.Action == a && c.ReturnTo == returnTo {
+			if c.Action == a && c.ReturnTo == returnTo && tx.Now.Before(c.CreatedAt.Add(ceremony.Lifetime)) {
 				id = c.ID
 				return nil
 			}
@@ -61,7 +61,7 @@ func (f *Flow) Begin(ctx context.Context, v prove.Visitor, s prove.Signed, a pol
 			return err
 		}
 		return tx.AddCeremony(ceremony.Ceremony{ID: id, Kind: ceremony.Verify, Account: s.Identity.Account, Identity: s.Identity.ID, Epoch: s.Session.Epoch, Session: s.Session.ID,
-			TriesLeft: throttle.CeremonyTries, ReturnTo: returnTo, Action: a, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.Lifetime)})
+			TriesLeft: throttle.CeremonyTries, ReturnTo: returnTo, Action: a, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.SessionLifetime)})
 	})
 	return id, err
 }
@@ -98,7 +98,7 @@ func (f *Flow) State(ctx context.Context, v prove.Visitor, s prove.Signed, id st
 		if d.Step == policy.Complete { // verified in another tab: nothing is asked
 			return nil
 		}
-		q.Asked, err = f.Ask(tx, v, i, c.ID, d.Methods)
+		q.Asked, err = f.Ask(tx, v, i, c, d.Methods)
 		return err
 	})
 	return q, err

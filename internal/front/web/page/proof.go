@@ -30,6 +30,7 @@ type Proof struct {
 	Method                factor.Method
 	Destination, Device   string
 	Codes, Digits, Resend int
+	Valid                 int  // minutes that a code is valid
 	Send                  bool // a code must be asked for first
 	Down                  bool // codes of this kind cannot be sent at all
 	Failed, Delayed       bool // the message could not be sent; has not gone out yet
@@ -71,7 +72,7 @@ func (p Proofs) Ask(w http.ResponseWriter, r *http.Request, status int, page Pro
 			offer = o
 		}
 	}
-	page.Codes, page.Digits = asked.Codes, asked.Digits
+	page.Codes, page.Digits, page.Valid = asked.Codes, asked.Digits, asked.Valid
 	page.Method, page.Destination, page.Device = offer.Method, offer.Destination, offer.Device
 	page.More = len(offers) > 1
 	page.MethodsPath = strings.TrimSuffix(page.Action, "/verify") + "/methods"

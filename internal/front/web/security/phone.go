@@ -51,7 +51,7 @@ type confirmPage struct {
 	Kind                     string // sms or email
 	Destination              string // in full: it was just typed here
 	Old                      string // masked; stays in force until the new one has answered; empty: none
-	Digits, Resend           int
+	Digits, Resend, Valid    int
 	Sent                     bool // a code was sent; else it must be asked for
 	Failed, Delayed          bool // the message could not be sent; has not gone out yet
 	Part                     part
@@ -184,7 +184,7 @@ func (p *Pages) renderConfirm(w http.ResponseWriter, r *http.Request, s prove.Si
 	path := contactPath(c.Method)
 	b.Path = path + "/confirm?c=" + url.QueryEscape(id)
 	data := confirmPage{Base: b, Action: path + "/confirm", Ceremony: c.ID, Cancel: path, Change: path + "/change?c=" + url.QueryEscape(id), Kind: string(c.Method),
-		Destination: c.Email, Old: account.MaskEmail(s.Identity.Email), Digits: c.Digits, Resend: seconds(c.Resend), Sent: c.Sent, Failed: c.Failed, Delayed: c.Delayed}
+		Destination: c.Email, Old: account.MaskEmail(s.Identity.Email), Digits: c.Digits, Resend: seconds(c.Resend), Valid: c.Valid, Sent: c.Sent, Failed: c.Failed, Delayed: c.Delayed}
 	if c.Method == factor.SMS {
 		data.Destination, data.Old = c.Phone.International(), o.Phone.Number.Mask()
 	}
@@ -219,6 +219,10 @@ func (p *Pages) submitConfirm(w http.ResponseWriter, r *http.Request, s prove.Si
 	if err != nil {
 		return err
 	}
+	a, err := p.flow.ContactAction(r.Context(), s, f.Get("c"))
+	if err != nil {
+		return err
+	}
 	m, token, err := p.flow.ConfirmContact(r.Context(), p.kit.Visitor(r), s, f.Get("c"), f.Get("code"))
 	if err != nil {
 		return p.contactRefused(w, r, s, f.Get("c"), err)
@@ -228,7 +232,10 @@ func (p *Pages) submitConfirm(w http.ResponseWriter, r *http.Request, s prove.Si
 		p.kit.Done(w, r, "/security/email", "email_changed")
 		return nil
 	}
-	to := "/security/phone"
+	to, done := "/security/phone", "phone_attached"
+	if a.Target != "" {
+		done = "phone_changed"
+	}
 	codes, err := p.flow.NewRecoveryCodes(r.Context(), s)
 	if err != nil {
 		return err
@@ -236,7 +243,7 @@ func (p *Pages) submitConfirm(w http.ResponseWriter, r *http.Request, s prove.Si
 	if codes != nil { // the first thing bound
 		to = "/security/recovery-codes/new"
 	}
-	p.kit.Done(w, r, to, "phone_attached")
+	p.kit.Done(w, r, to, done)
 	return nil
 }
 

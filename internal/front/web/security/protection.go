@@ -193,7 +193,7 @@ func (p *Pages) renderProtectionStep(w http.ResponseWriter, r *http.Request, s p
 		return p.phoneForm.Render(w, r, status, p.phoneFormIn(r, data))
 	case u.Step == selfservice.StepCode:
 		data := confirmPage{Base: b, Action: "/security/protection/code", Ceremony: id, Cancel: cancel, Kind: string(factor.SMS), Destination: u.Phone.Mask(),
-			Digits: u.Digits, Resend: seconds(u.Resend), Sent: u.Sent, Failed: u.Failed, Delayed: u.Delayed, Part: ofAll(2)}
+			Digits: u.Digits, Resend: seconds(u.Resend), Valid: u.Valid, Sent: u.Sent, Failed: u.Failed, Delayed: u.Delayed, Part: ofAll(2)}
 		if u.NewOne {
 			data.Destination, data.Change = u.Phone.International(), "/security/protection/confirm"+back+"&number=1"
 		}

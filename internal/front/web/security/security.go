@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"countersign/internal/domain/account"
@@ -307,7 +308,29 @@ func (p *Pages) showSettings(w http.ResponseWriter, r *http.Request, s prove.Sig
 	case !o.Facts.VirtualMFA:
 		data.Checkup = append(data.Checkup, check{"only_sms", "/security/virtual-mfa/bind", 0})
 	}
-	if o.Facts.MFA() && o.CodesLeft < 4 {
+	if slices.ContainsFunc(s.Session.Proofs, func(p factor.Proof) bool { return p.Method == factor.RecoveryCode }) {
+		link := "/security/phone/change"
+		switch {
+		case o.Facts.Protection.Method == factor.VirtualMFA:
+			link = "/security/protection"
+		case o.Facts.VirtualMFA:
+			link = "/security/virtual-mfa"
+		}
+		data.Checkup = append(data.Checkup, check{"lost", link, 0})
+	}
+	switch {
+	case !o.Facts.SecondFactor():
+	case o.CodesLeft > 0 && o.CodesUnseen:
+		codes, err := p.flow.NewRecoveryCodes(r.Context(), s)
+		if err != nil {
+			return err
+		}
+		link := "/security/recovery-codes"
+		if codes != nil {
+			link += "/new"
+		}
+		data.Checkup = append(data.Checkup, check{"codes_unsaved", link, 0})
+	case o.Facts.MFA() && o.CodesLeft < 4:
 		data.Checkup = append(data.Checkup, check{"few_codes", "/security/recovery-codes", o.CodesLeft})
 	}
 	return p.settings.Render(w, r, http.StatusOK, data)
@@ -315,14 +338,15 @@ func (p *Pages) showSettings(w http.ResponseWriter, r *http.Request, s prove.Sig
 
 type passwordPage struct {
 	page.Base
-	Min int
+	Min   int
+	Again bool // what was entered before the verification must be entered again
 }
 
 func (p *Pages) passwordPage(b page.Base, mfa bool) passwordPage {
 	if mfa {
-		return passwordPage{b, account.PasswordMinWithMFA}
+		return passwordPage{Base: b, Min: account.PasswordMinWithMFA}
 	}
-	return passwordPage{b, account.PasswordMinAlone}
+	return passwordPage{Base: b, Min: account.PasswordMinAlone}
 }
 
 func (p *Pages) showPassword(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -333,7 +357,13 @@ func (p *Pages) showPassword(w http.ResponseWriter, r *http.Request, s prove.Sig
 	if err != nil {
 		return err
 	}
-	return p.password.Render(w, r, http.StatusOK, p.passwordPage(p.kit.SignedBase(w, r, s), o.Facts.MFA()))
+	q, err := request.ReadQuery(r)
+	if err != nil {
+		return err
+	}
+	data := p.passwordPage(p.kit.SignedBase(w, r, s), o.Facts.MFA() && !q.Has("alone")) // asked for where the password is to stand alone
+	data.Again = q.Has("again")
+	return p.password.Render(w, r, http.StatusOK, data)
 }
 
 func (p *Pages) submitPassword(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -348,7 +378,7 @@ func (p *Pages) submitPassword(w http.ResponseWriter, r *http.Request, s prove.S
 		return nil
 	}
 	if errors.Is(err, prove.ErrVerifyFirst) {
-		return p.verifyFirst(w, r, s, selfservice.ChangePassword)
+		return p.verifyFor(w, r, s, selfservice.ChangePassword, "/security/password?again=1")
 	}
 	b := p.kit.SignedBase(w, r, s)
 	status, ok := p.kit.Refuse(w, r, &b, err)

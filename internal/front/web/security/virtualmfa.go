@@ -21,7 +21,8 @@ import (
 
 type virtualMFAPage struct {
 	page.Base
-	Device store.VirtualMFA
+	Device   store.VirtualMFA
+	Protects bool // Account Protection uses it: it cannot go
 }
 
 func (p *Pages) showVirtualMFA(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -33,7 +34,7 @@ func (p *Pages) showVirtualMFA(w http.ResponseWriter, r *http.Request, s prove.S
 		p.kit.SeeOther(w, r, "/security/virtual-mfa/bind")
 		return nil
 	}
-	return p.virtualMFA.Render(w, r, http.StatusOK, virtualMFAPage{p.kit.SignedBase(w, r, s), o.VirtualMFA})
+	return p.virtualMFA.Render(w, r, http.StatusOK, virtualMFAPage{p.kit.SignedBase(w, r, s), o.VirtualMFA, o.Facts.Protection.Method == factor.VirtualMFA})
 }
 
 type bindPage struct {

@@ -22,3 +22,6 @@ CREATE TABLE account_protection (
 ALTER TABLE sent_code ADD COLUMN message_id TEXT NOT NULL DEFAULT '';
 
 ALTER TABLE verification ADD COLUMN action TEXT NOT NULL DEFAULT '';
+
+ALTER TABLE recovery_code ADD COLUMN saved_at BIGINT NOT NULL DEFAULT 0;
+UPDATE recovery_code SET saved_at = created_at;
