@@ -94,7 +94,7 @@ func (p *person) changesThePhone() {
 	p.Type("#code", p.codeTo(string(newMobile)))
 	p.Follow(browsertest.Submit)
 	p.On("/security/phone", "row.phone")
-	p.Says("done.phone_attached")
+	p.Says("done.phone_changed")
 	if facts := p.Text(".facts"); !strings.Contains(facts, newMobile.Mask()) {
 		p.T.Errorf("the phone is %q", facts)
 	}

@@ -110,7 +110,7 @@ func (b *Tab) Refuses(status int, key string, args ...any) {
 	if want, got := b.L.T(key, args...), b.Text(".error-summary"); !strings.Contains(got, want) {
 		b.fail("the refusal is %q, want %q", got, want)
 	}
-	if title := b.L.T("page.error_title") + ": "; !strings.HasPrefix(Eval[string](b, "document.title"), title) {
+	if title := b.L.T("page.error_title") + b.L.T("page.colon"); !strings.HasPrefix(Eval[string](b, "document.title"), title) {
 		b.fail("the title does not begin with %q", title)
 	}
 	if !Eval[bool](b, "document.activeElement.matches('.error-summary')") && Eval[bool](b, "document.documentElement.dataset.scripts !== 'off'") {

@@ -338,10 +338,10 @@ func (p *person) entersTheText(looks ...string) {
 	p.T.Helper()
 	p.On("/signin/verify", "second.title")
 	before := len(p.inbox(string(mobile)))
-	p.Says("code.will_send.sms", "Digits", 6, "Destination", "138****00")
+	p.Says("code.will_send.sms", "Digits", 6, "Destination", "138****00", "Count", 10)
 	see(p, looks, 0)
 	p.Follow(browsertest.Submit)
-	p.Says("code.hint.sms", "Digits", 6, "Destination", "138****00")
+	p.Says("code.hint.sms", "Digits", 6, "Destination", "138****00", "Count", 10)
 	if text := p.Text("body"); strings.Contains(text, "1234") {
 		p.T.Errorf("the number is not masked:\n%s", text)
 	}
@@ -397,7 +397,7 @@ func (p *person) protectsByThePhoneAttached() {
 	p.Follow(browsertest.Submit)
 	p.verifies("purpose.protection_on")
 	p.On("/security/protection/confirm", "confirm_new.title.sms")
-	p.Says("code.will_send.sms", "Digits", 6, "Destination", mobile.Mask())
+	p.Says("code.will_send.sms", "Digits", 6, "Destination", mobile.Mask(), "Count", 10)
 	p.answers(string(mobile), "protection-phone-attached-send", "protection-phone-attached")
 	p.protected("sms", p.Site.Now(), policy.ChangeContact)
 	p.Says("done.protection_on")

@@ -163,7 +163,7 @@ func TestATextMessageThatFailsIsTold(t *testing.T) {
 	p.Type("#phone", newMobileTyped)
 	p.Follow(browsertest.Submit)
 	fails("phone-confirm-delayed", "phone-confirm-failed")
-	p.On("/security/phone", "row.phone")
+	p.On("/security/recovery-codes/new", "codes_new.title")
 	p.told(string(newMobile), message.PhoneChanged)
 }
 

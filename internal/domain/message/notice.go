@@ -101,10 +101,10 @@ func (p Purpose) circumstance() string {
 	return "session"
 }
 
-// ValidMinutes is how long a code is valid, as people are told: never more
-// than it is.
+// ValidMinutes is how long a code is valid, as people are told: to the nearest
+// minute.
 func ValidMinutes(now, expires time.Time) int {
-	return max(1, int(expires.Sub(now)/time.Minute))
+	return max(1, int(expires.Sub(now).Round(time.Minute)/time.Minute))
 }
 
 // Code is the message that carries a code. A text message ends in the line by
