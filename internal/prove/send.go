@@ -112,27 +112,35 @@ func DestinationOf(r *store.Reader, i account.Identity, m factor.Method) (Destin
 // Deliver sends a code for a ceremony to a destination, in a write of its own,
 // and waits a little to hear what became of it.
 func (p *Prover) Deliver(ctx context.Context, v Visitor, i account.Identity, c ceremony.Ceremony, to func(tx *store.Tx) (Destination, error), why message.Purpose) error {
-	var refusal error
-	var id string
-	err := p.DB.Write(ctx, v.As(i).Quietly(), func(tx *store.Tx) error {
+	return p.SendWithin(ctx, v, i, func(tx *store.Tx) (id string, refusal, err error) {
 		d, err := to(tx)
 		if err != nil {
-			return err
+			return "", nil, err
 		}
-		id, refusal, err = p.Send(tx, v, i, c, d, why)
+		return p.Send(tx, v, i, c, d, why)
+	})
+}
+
+// SendWithin runs a write that sends a code, and waits a little to hear what
+// became of the message named; of none where the id is empty.
+func (p *Prover) SendWithin(ctx context.Context, v Visitor, i account.Identity, send func(tx *store.Tx) (id string, refusal, err error)) error {
+	var refusal error
+	var id string
+	err := p.DB.Write(ctx, v.As(i).Quietly(), func(tx *store.Tx) (err error) {
+		id, refusal, err = send(tx)
 		return err
 	})
 	if err == nil {
 		err = refusal
 	}
-	if err == nil {
-		p.Await(ctx, id)
+	if err == nil && id != "" {
+		p.await(ctx, id)
 	}
 	return err
 }
 
-// Await returns when the message was taken or refused, or patience ends.
-func (p *Prover) Await(ctx context.Context, id string) {
+// await returns when the message was taken or refused, or patience ends.
+func (p *Prover) await(ctx context.Context, id string) {
 	const look = 40 * time.Millisecond
 	for waited := time.Duration(0); waited < p.Sending.Patience; waited += look {
 		state, _, reason, err := p.DB.Read(ctx).Outcome(id)

@@ -106,7 +106,7 @@ func (f *Flow) ChangePhone(ctx context.Context, v prove.Visitor, s prove.Signed,
 	if present.Number == number {
 		return "", ErrSamePhone
 	}
-	return f.change(ctx, v, s, PhoneAction(present), prove.Destination{Method: factor.SMS, Phone: number, New: true}, ceremony.Private{Phone: number, Country: country})
+	return f.change(ctx, v, s, PhoneAction(present), ceremony.Private{Phone: number, Country: country})
 }
 
 // ChangeEmail begins to change the sign-in email, as ChangePhone does.
@@ -118,64 +118,59 @@ func (f *Flow) ChangeEmail(ctx context.Context, v prove.Visitor, s prove.Signed,
 	if account.EmailKey(email) == account.EmailKey(s.Identity.Email) {
 		return "", ErrSameEmail
 	}
-	return f.change(ctx, v, s, EmailAction(s.Identity), prove.Destination{Method: factor.Email, Email: email, New: true}, ceremony.Private{Email: email})
+	return f.change(ctx, v, s, EmailAction(s.Identity), ceremony.Private{Email: email})
 }
 
-func (f *Flow) change(ctx context.Context, v prove.Visitor, s prove.Signed, a policy.Action, to prove.Destination, what ceremony.Private) (id string, err error) {
+func (f *Flow) change(ctx context.Context, v prove.Visitor, s prove.Signed, a policy.Action, what ceremony.Private) (id string, err error) {
 	if id, err = f.DB.NewID(); err != nil {
 		return "", err
 	}
-	var sent string
-	var refusal error
-	err = f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
-		refusal = nil
+	err = f.SendWithin(ctx, v, s.Identity, func(tx *store.Tx) (sent string, refusal, err error) {
 		i, err := f.Permit(tx, s, a)
 		if errors.Is(err, prove.ErrVerifyFirst) {
 			refusal = err
 		} else if err != nil {
-			return err
+			return "", nil, err
 		}
 		if err := tx.DropCeremonies(ceremony.Contact, s.Session.ID); err != nil {
-			return err
+			return "", nil, err
 		}
 		c := ceremony.Ceremony{ID: id, Kind: ceremony.Contact, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Session: s.Session.ID,
 			TriesLeft: throttle.CeremonyTries, Action: a, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.SessionLifetime), Private: what}
 		if err := tx.AddCeremony(c); err != nil || refusal != nil {
-			return err
+			return "", refusal, err
 		}
-		sent, refusal, err = f.sendNew(tx, v, i, c, to)
-		return err
+		return f.sendNew(tx, v, i, c)
 	})
-	if err == nil {
-		err = refusal
-	}
-	if err == nil && to.Method == factor.SMS { // a mail's answer would tell whose the address is
-		f.Await(ctx, sent)
-	}
 	return id, err
 }
 
 // sendNew sends a code to where somebody wants to be reached. An address that
 // signs somebody else in gets a word about it instead: the page looks the same.
-func (f *Flow) sendNew(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony, to prove.Destination) (id string, refusal, err error) {
-	if to.Method == factor.Email {
-		_, err := tx.Peek().IdentityByEmail(to.Email)
-		taken, err := store.HasRow(err)
-		if err != nil {
-			return "", nil, err
-		}
-		if taken {
-			return f.SendAs(tx, v, i, c, to, func(string, time.Time) (*message.Message, error) {
-				first, _, err := tx.Count("told:email:"+account.EmailKey(to.Email), 1, 24*time.Hour)
-				if err != nil || !first {
-					return nil, err
-				}
-				m := f.Service.EmailInUse(v.Locale, to.Email)
-				return &m, nil
-			})
-		}
+// What became of a mail is not waited for, since that would tell.
+func (f *Flow) sendNew(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony) (id string, refusal, err error) {
+	to, why := destinationOf(c), message.Purpose{Key: c.Action.Name}
+	if to.Method == factor.SMS {
+		return f.Send(tx, v, i, c, to, why)
 	}
-	return f.Send(tx, v, i, c, to, message.Purpose{Key: c.Action.Name})
+	_, err = tx.Peek().IdentityByEmail(to.Email)
+	taken, err := store.HasRow(err)
+	if err != nil {
+		return "", nil, err
+	}
+	if !taken {
+		_, refusal, err = f.Send(tx, v, i, c, to, why)
+		return "", refusal, err
+	}
+	_, refusal, err = f.SendAs(tx, v, i, c, to, func(string, time.Time) (*message.Message, error) {
+		first, _, err := tx.Count("told:email:"+account.EmailKey(to.Email), 1, 24*time.Hour)
+		if err != nil || !first {
+			return nil, err
+		}
+		m := f.Service.EmailInUse(v.Locale, to.Email)
+		return &m, nil
+	})
+	return "", refusal, err
 }
 
 // contact finds what is being changed in the session.
@@ -228,29 +223,17 @@ func (f *Flow) sentState(tx *store.Tx, v prove.Visitor, i account.Identity, cere
 
 // SendContact sends another code to the new address or number.
 func (f *Flow) SendContact(ctx context.Context, v prove.Visitor, s prove.Signed, id string) error {
-	var sent string
-	var refusal error
-	var to prove.Destination
-	err := f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
+	return f.SendWithin(ctx, v, s.Identity, func(tx *store.Tx) (sent string, refusal, err error) {
 		c, err := f.contact(&tx.Reader, tx.Now, s, id)
 		if err != nil {
-			return err
+			return "", nil, err
 		}
 		i, err := f.Permit(tx, s, c.Action)
 		if err != nil {
-			return err
+			return "", nil, err
 		}
-		to = destinationOf(c)
-		sent, refusal, err = f.sendNew(tx, v, i, c, to)
-		return err
+		return f.sendNew(tx, v, i, c)
 	})
-	if err == nil {
-		err = refusal
-	}
-	if err == nil && to.Method == factor.SMS {
-		f.Await(ctx, sent)
-	}
-	return err
 }
 
 // ContactAction is the action of a change under way: for the verification

@@ -233,9 +233,7 @@ func (f *Flow) SendSetup(ctx context.Context, v prove.Visitor, s prove.Signed, i
 }
 
 func (f *Flow) sendSetup(ctx context.Context, v prove.Visitor, s prove.Signed, id string, prepare func(tx *store.Tx, c *ceremony.Ceremony, facts policy.Facts) error) error {
-	var sent string
-	var refusal error
-	err := f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
+	return f.SendWithin(ctx, v, s.Identity, func(tx *store.Tx) (sent string, refusal, err error) {
 		c, i, facts, err := f.openSetup(tx, s, id)
 		if err == nil && c.TriesLeft <= 0 {
 			err = ErrProtectionTries
@@ -244,25 +242,17 @@ func (f *Flow) sendSetup(ctx context.Context, v prove.Visitor, s prove.Signed, i
 			err = policy.ErrMethod
 		}
 		if err != nil {
-			return err
+			return "", nil, err
 		}
 		if err := prepare(tx, &c, facts); err != nil {
-			return err
+			return "", nil, err
 		}
 		to, err := f.setupDestination(&tx.Reader, i, c)
 		if err != nil {
-			return err
+			return "", nil, err
 		}
-		sent, refusal, err = f.Send(tx, v, i, c, to, message.Purpose{Key: "protection_sms"})
-		return err
+		return f.Send(tx, v, i, c, to, message.Purpose{Key: "protection_sms"})
 	})
-	if err == nil {
-		err = refusal
-	}
-	if err == nil {
-		f.Await(ctx, sent)
-	}
-	return err
 }
 
 // openSetup finds a set-up whose author is verified, even where the last try
