@@ -21,10 +21,9 @@ import (
 
 // Faults about sending.
 var (
-	ErrNoMail        = fault.New(fault.Unavailable, "mail.unavailable").After(time.Hour)
-	ErrNoTexts       = fault.New(fault.Unavailable, "sms.unavailable").After(time.Hour)
-	ErrPhoneCountry  = fault.New(fault.Unavailable, "sms.country_closed").After(24 * time.Hour)
-	errNoDestination = fault.New(fault.Forbidden, "method.not_allowed").On("method")
+	ErrNoMail       = fault.New(fault.Unavailable, "mail.unavailable").After(time.Hour)
+	ErrNoTexts      = fault.New(fault.Unavailable, "sms.unavailable").After(time.Hour)
+	ErrPhoneCountry = fault.New(fault.Unavailable, "sms.country_closed").After(24 * time.Hour)
 )
 
 // Sending is what the operator has set up for codes.
@@ -102,7 +101,7 @@ func DestinationOf(r *store.Reader, i account.Identity, m factor.Method) (Destin
 	case factor.SMS:
 		p, err := r.Phone(i.Account, i.ID)
 		if errors.Is(err, store.ErrNoRow) {
-			return Destination{}, errNoDestination
+			return Destination{}, policy.ErrMethod
 		}
 		return Destination{Method: m, Phone: p.Number}, err
 	}

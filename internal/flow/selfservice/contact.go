@@ -26,13 +26,12 @@ const attachesPerDay = 1 << 20
 
 // Faults about changing how someone is reached.
 var (
-	ErrContactGone   = fault.New(fault.Expired, "contact.gone")
-	ErrContactTries  = fault.New(fault.Expired, "contact.no_tries")
-	ErrSamePhone     = fault.New(fault.Conflict, "phone.same").On("phone")
-	ErrSameEmail     = fault.New(fault.Conflict, "email.same").On("email")
-	ErrPhoneChanged  = fault.New(fault.Conflict, "phone.changed_meanwhile")
-	ErrNoPhone       = fault.New(fault.NotFound, "phone.none")
-	errCountryClosed = account.ErrPhoneCountry
+	ErrContactGone  = fault.New(fault.Expired, "contact.gone")
+	ErrContactTries = fault.New(fault.Expired, "contact.no_tries")
+	ErrSamePhone    = fault.New(fault.Conflict, "phone.same").On("phone")
+	ErrSameEmail    = fault.New(fault.Conflict, "email.same").On("email")
+	ErrPhoneChanged = fault.New(fault.Conflict, "phone.changed_meanwhile")
+	ErrNoPhone      = fault.New(fault.NotFound, "phone.none")
 )
 
 // A Contact is a new phone or sign-in email that has not answered yet.
@@ -83,7 +82,7 @@ func phoneOf(r *store.Reader, i account.Identity) (store.Phone, error) {
 func (f *Flow) parsePhone(country, typed string) (account.Phone, error) {
 	number, err := account.ParsePhone(country, typed)
 	if err == nil && !f.Sending.Reaches(number.Country()) {
-		err = errCountryClosed
+		err = account.ErrPhoneCountry
 	}
 	return number, err
 }
