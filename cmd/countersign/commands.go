@@ -63,8 +63,9 @@ func limitMemory(a config.Argon2) {
 }
 
 type accountCmd struct {
-	Create accountCreateCmd `cmd:"" help:"Create an account and its owner."`
-	List   accountListCmd   `cmd:"" help:"List the accounts and their owners."`
+	Create  accountCreateCmd  `cmd:"" help:"Create an account and its owner."`
+	List    accountListCmd    `cmd:"" help:"List the accounts and their owners."`
+	Recover accountRecoverCmd `cmd:"" help:"Help someone who has lost every device."`
 }
 
 type accountCreateCmd struct {
@@ -281,7 +282,7 @@ func (configCheckCmd) Run(w *world) error {
 	case w.config.Dev:
 		texts = "the development outbox"
 	}
-	_, err := fmt.Fprintf(w.out, "The settings are right.\nlisten      %s\npublic url  %s\ndatabase    %s\nkeys        %s\nmail        %s\ntexts       %s\n", w.config.Listen, w.config.PublicURL, database, w.config.Keys, mail, texts)
+	_, err := fmt.Fprintf(w.out, "The settings are right.\nlisten      %s\npublic url  %s\ndatabase    %s\nkeys        %s\nmail        %s\ntexts       %s\nram users   name@alias.%s\n", w.config.Listen, w.config.PublicURL, database, w.config.Keys, mail, texts, w.config.RAMSuffix)
 	return err
 }
 

@@ -32,6 +32,7 @@ type Config struct {
 	ServiceName    string        `help:"What people know the service as." default:"Countersign"`
 	Contact        string        `help:"Where people who cannot sign in turn to: shown on pages and in mails."`
 	SignUp         string        `help:"Who may create accounts: closed or open." enum:"closed,open" default:"closed"`
+	RAMSuffix      string        `help:"Domain after the account alias in the names of RAM users: name@alias.ram.localhost." name:"ram-suffix" default:"ram.localhost"`
 	TrustedProxies []string      `help:"Addresses or CIDRs of proxies whose X-Forwarded-For counts." placeholder:"CIDR"`
 	SessionLength  time.Duration `help:"How long a session lasts at most, 1h to 24h." default:"6h"`
 	SessionIdle    time.Duration `help:"How long a session lasts without use, 5m to 24h." default:"1h"`
@@ -43,6 +44,7 @@ type Config struct {
 	LogFormat      string        `help:"text or json." enum:"text,json" default:"text"`
 	Dev            bool          `help:"Development mode: messages go to a page and the terminal, the clock can be moved. For this machine only."`
 
+	Quota  Quota  `embed:"" prefix:"quota-"`
 	SMTP   SMTP   `embed:"" prefix:"smtp-"`
 	SMS    SMS    `embed:"" prefix:"sms-"`
 	Argon2 Argon2 `embed:"" prefix:"argon2-"`
@@ -133,6 +135,7 @@ func (c *Config) Check() error {
 	if _, err := c.Proxies(); err != nil {
 		wrong = append(wrong, err)
 	}
+	wrong = append(wrong, c.checkUsers()...)
 	wrong = append(wrong, c.checkArgon2()...)
 	wrong = append(wrong, c.checkSMTP()...)
 	wrong = append(wrong, c.checkSMS()...)

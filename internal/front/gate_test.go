@@ -1,6 +1,7 @@
 package front_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -15,69 +16,13 @@ import (
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
 	"countersign/internal/domain/session"
+	"countersign/internal/flow/admin"
 	"countersign/internal/flow/selfservice"
+	"countersign/internal/front/web/page"
 	"countersign/internal/store"
 	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
 )
-
-// ungated are the routes that pass no gate, each with the reason why none is
-// needed. A route that is neither here nor gated fails the test.
-var ungated = map[string]string{
-	"GET /{$}":                            "goes elsewhere",
-	"GET /.well-known/change-password":    "goes elsewhere",
-	"GET /assets/{hash}/{name}":           "public",
-	"GET /healthz":                        "public",
-	"GET /readyz":                         "public",
-	"POST /preferences":                   "changes language and theme alone",
-	"GET /setup/{token}":                  "signed out: the link is the proof",
-	"POST /setup/{token}":                 "signed out: the link is the proof",
-	"GET /signup":                         "signed out",
-	"POST /signup":                        "signed out: the address is verified",
-	"GET /signup/verify":                  "signed out",
-	"POST /signup/verify":                 "signed out",
-	"POST /signup/send":                   "signed out",
-	"GET /signin":                         "signed out",
-	"POST /signin":                        "signed out: this is the proof",
-	"GET /signin/verify":                  "signed out",
-	"POST /signin/verify":                 "signed out: this is the proof",
-	"POST /signin/verify/send":            "signed out: sends to the bound address",
-	"GET /signin/methods":                 "signed out",
-	"POST /signout":                       "gives up, gains nothing",
-	"GET /signedout":                      "public",
-	"POST /session/keep":                  "a sign of life, within the session's length",
-	"GET /verify":                         "this is the gate",
-	"POST /verify":                        "this is the gate",
-	"POST /verify/send":                   "this is the gate: sends to the bound address",
-	"GET /verify/methods":                 "this is the gate",
-	"GET /api/v1/openapi.json":            "public",
-	"POST /api/v1/signin":                 "signed out: this is the proof",
-	"POST /api/v1/signin/send":            "signed out: sends to the bound address",
-	"POST /api/v1/signin/verify":          "signed out: this is the proof",
-	"GET /api/v1/session":                 "reads the session's own claims",
-	"DELETE /api/v1/session":              "gives up, gains nothing",
-	"GET /dev/clock":                      "development mode, this machine",
-	"POST /dev/clock":                     "development mode, this machine",
-	"GET /dev/outbox":                     "development mode, this machine",
-	"GET /dev/outbox.json":                "development mode, this machine",
-	"GET /security":                       "reads",
-	"GET /security/email":                 "reads",
-	"GET /security/email/confirm":         "reads; the address was typed in this session",
-	"GET /security/phone":                 "reads; the number is masked",
-	"GET /security/phone/confirm":         "reads; the number was typed in this session",
-	"GET /security/phone/remove":          "asks",
-	"GET /security/protection":            "reads",
-	"GET /security/protection/setup":      "reads",
-	"POST /security/protection/setup":     "keeps a choice that takes a verification to come into force",
-	"GET /security/protection/confirm":    "says what the choice will do; a key only after the verification",
-	"GET /security/protection/off":        "asks",
-	"GET /security/virtual-mfa":           "reads",
-	"GET /security/recovery-codes":        "reads how many are left",
-	"GET /security/recovery-codes/new":    "shows what this session was verified to make",
-	"POST /security/recovery-codes/saved": "forgets what this session was verified to make",
-	"GET /security/sessions":              "reads",
-	"GET /security/history":               "reads",
-}
 
 // A person has all that can be protected, and a browser whose session does
 // not suffice for anything.
@@ -86,7 +31,11 @@ type person struct {
 	account.Identity
 	app                                *testkit.App
 	email, phone, bind, choice, device string // ids of ceremonies that wait for nothing but the gate, and of the device
+	replace                            string // id of one more: a device takes the place of the present one
 	other                              string // id of another session
+	user, lost                         string // ids of RAM users of the account: one has a device and is signed in, the other has lost the device
+	domain                             string // a domain alias that is not proved yet
+	seen                               string // the settings in force, as their preview names them
 }
 
 // sentToThem is the code that those ceremonies wait for.
@@ -101,7 +50,7 @@ type drive struct {
 
 func with(names ...string) func(*person) []string {
 	return func(p *person) []string {
-		values := map[string]string{"$email": p.email, "$phone": p.phone, "$bind": p.bind, "$choice": p.choice, "$device": p.device, "$other": p.other, "$code1": p.app.Code(1), "$code2": p.app.Code(2)}
+		values := map[string]string{"$email": p.email, "$phone": p.phone, "$bind": p.bind, "$choice": p.choice, "$device": p.device, "$other": p.other, "$user": p.user, "$domain": p.domain, "$alias": "new-" + string(p.Account), "$replace": p.replace, "$seen": p.seen, "$code1": p.app.Code(1), "$code2": p.app.Code(2)}
 		filled := slices.Clone(names)
 		for n, v := range filled {
 			if found, ok := values[v]; ok {
@@ -110,35 +59,6 @@ func with(names ...string) func(*person) []string {
 		}
 		return filled
 	}
-}
-
-var drives = map[string]drive{
-	"GET /security/email/change":               {fill: with("c", "$email"), partly: true},
-	"POST /security/email/change":              {fill: with("email", "alice.new@example.com")},
-	"POST /security/email/confirm":             {fill: with("c", "$email", "code", sentToThem)},
-	"POST /security/email/confirm/send":        {fill: with("c", "$email")},
-	"GET /security/phone/change":               {fill: with("c", "$phone"), partly: true},
-	"POST /security/phone/change":              {fill: with("country", "CN", "phone", "139 0013 9000")},
-	"POST /security/phone/confirm":             {fill: with("c", "$phone", "code", sentToThem)},
-	"POST /security/phone/confirm/send":        {fill: with("c", "$phone")},
-	"POST /security/phone/remove":              {fill: with()},
-	"POST /security/protection/confirm":        {fill: with("c", "$choice"), partly: true},
-	"POST /security/protection/device":         {fill: with("c", "$choice", "code", "$code1", "name", "My phone"), partly: true},
-	"POST /security/protection/phone":          {fill: with("c", "$choice", "country", "CN", "phone", "139 0013 9000"), partly: true},
-	"POST /security/protection/code":           {fill: with("c", "$choice", "code", sentToThem)},
-	"POST /security/protection/code/send":      {fill: with("c", "$choice")},
-	"POST /security/protection/off":            {fill: with()},
-	"GET /security/virtual-mfa/bind":           {fill: with("c", "$bind"), partly: true},
-	"POST /security/virtual-mfa/bind":          {fill: with("c", "$bind", "code", "$code1", "code2", "$code2", "name", "My phone"), partly: true},
-	"GET /security/virtual-mfa/resynchronise":  {fill: with(), partly: true},
-	"POST /security/virtual-mfa/resynchronise": {fill: with("code", "$code1", "code2", "$code2")},
-	"GET /security/virtual-mfa/unbind":         {fill: with(), protect: factor.SMS, partly: true},
-	"POST /security/virtual-mfa/unbind":        {fill: with("device", "$device"), protect: factor.SMS},
-	"POST /security/recovery-codes":            {fill: with()},
-	"GET /security/password":                   {fill: with(), partly: true},
-	"POST /security/password":                  {fill: with("password", testkit.Password, "new_password", "walrus teapot hinges fog")},
-	"POST /security/sessions/end":              {fill: with("session", "$other")},
-	"POST /security/sessions/end-others":       {fill: with()},
 }
 
 func TestEveryRouteIsGatedOrNeedsNoGate(t *testing.T) {
@@ -154,7 +74,7 @@ func TestEveryRouteIsGatedOrNeedsNoGate(t *testing.T) {
 			t.Errorf("%s: gated %v, on the list of those that need no gate %v", pattern, gated, open)
 		case open && reason == "":
 			t.Errorf("%s: no reason", pattern)
-		case gated && !slices.Contains([]policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions}, policy.Scenario(gate)):
+		case gated && !slices.Contains([]policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions, policy.ManageUsers, policy.ChangePolicy}, policy.Scenario(gate)):
 			t.Errorf("%s is gated by %q", pattern, gate)
 		}
 		if _, driven := drives[pattern]; driven != gated {
@@ -186,6 +106,31 @@ func newPerson(s *testkit.Site, email string, protect factor.Method, signIn func
 	return p
 }
 
+// newAdministrator is newPerson for a RAM administrator of an account of its
+// own, which lets everybody decide about MFA.
+func newAdministrator(s *testkit.Site, email string, signIn func(p *person, bind func())) *person {
+	s.Account(email, testkit.Password)
+	owner := s.Identity(email)
+	settings := account.DefaultSettings()
+	settings.MFAOperation = account.Independent
+	s.Put(func(tx *store.Tx) error { return tx.SetSettings(owner.Account, settings) })
+	p := &person{Client: s.Client(), Identity: putStaff(s, owner, "boss", account.Administrator)}
+	signIn(p, func() {
+		p.app = putDevice(s, p.Identity, "Phone")
+		p.device = "device-" + string(p.ID)
+		putPhone(s, p.Identity, "+8613800138000")
+	})
+	return p
+}
+
+// enter signs the person in at its door, with a code where an app is given.
+func (p *person) enter(app *testkit.App) testkit.Reply {
+	if p.IsOwner() {
+		return p.SignIn(p.Email, app)
+	}
+	return enter(p.Client, p.Identity, app)
+}
+
 // prepare puts into the person's session what waits for nothing but the gate:
 // the codes are right, the ceremonies young.
 func prepare(t *testing.T, s *testkit.Site, p *person) {
@@ -203,13 +148,20 @@ func prepare(t *testing.T, s *testkit.Site, p *person) {
 		t.Fatal(err)
 	}
 	id := string(p.ID)
-	p.email, p.phone, p.bind, p.choice, p.other = "e"+id, "p"+id, "b"+id, "c"+id, "o"+id
+	p.email, p.phone, p.bind, p.choice, p.other, p.replace = "e"+id, "p"+id, "b"+id, "c"+id, "o"+id, "r"+id
+	p.domain = "d" + string(p.Account) + ".example.net"
+	user := putStaff(s, p.Identity, "user", account.User)
+	lost := putStaff(s, p.Identity, "lost", account.User)
+	p.user, p.lost = string(user.ID), string(lost.ID)
+	putDevice(s, user, "Their phone")
+	p.seen = shown(t, preview(p.Client, "session_hours", "8"), "/console/settings/save")["seen"]
 	edit := policy.Action{Scenario: policy.ManageMFA, Name: "protection_edit", Target: p.choice, Destructive: true}
 	s.Put(func(tx *store.Tx) error {
 		for _, c := range []ceremony.Ceremony{
 			{ID: p.email, Kind: ceremony.Contact, Action: selfservice.EmailAction(p.Identity), Private: ceremony.Private{Email: "new-" + string(p.ID) + "@example.com"}},
 			{ID: p.phone, Kind: ceremony.Contact, Action: selfservice.PhoneAction(phone), Private: ceremony.Private{Phone: "+8613700137000", Country: "CN"}},
 			{ID: p.bind, Kind: ceremony.Bind, Private: ceremony.Private{Seed: seed}},
+			{ID: p.replace, Kind: ceremony.Bind, Private: ceremony.Private{Seed: seed, Replaces: p.device}},
 			{ID: p.choice, Kind: ceremony.Protect, Action: edit, Private: ceremony.Private{Protection: &policy.Protection{Method: factor.SMS, Scenarios: []policy.Scenario{policy.ManageMFA}}}},
 		} {
 			c.Account, c.Identity, c.Epoch, c.Session, c.TriesLeft, c.CreatedAt, c.ExpiresAt = p.Account, p.ID, p.Epoch, sessions[0].ID, 5, tx.Now, tx.Now.Add(ceremony.Lifetime)
@@ -224,9 +176,23 @@ func prepare(t *testing.T, s *testkit.Site, p *person) {
 				return err
 			}
 		}
-		other := sessions[0]
-		other.ID = p.other
-		return tx.AddSession(other, []byte("nobody's"+p.other))
+		if err := tx.AddDomainAlias(p.Account, p.domain, "proof"); err != nil {
+			return err
+		}
+		if err := tx.SetEnrolment(p.Account, lost.ID, store.Enrolment{Kind: store.Reenrol, TicketHash: []byte("ticket"), CreatedAt: tx.Now, OpensAt: tx.Now, ExpiresAt: tx.Now.Add(time.Hour)}); err != nil {
+			return err
+		}
+		if err := tx.AddKnownDevice(session.KnownDevice{ID: "k" + id, Account: p.Account, Identity: user.ID}, []byte("known"+id)); err != nil {
+			return err
+		}
+		for _, i := range []account.Identity{p.Identity, user} {
+			other := sessions[0]
+			other.ID, other.Identity, other.Epoch = "o"+string(i.ID), i.ID, i.Epoch
+			if err := tx.AddSession(other, []byte("nobody's"+other.ID)); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -237,7 +203,13 @@ func standing(t *testing.T, s *testkit.Site, a account.ID) string {
 	defer func() { _ = raw.Close() }()
 	var b strings.Builder
 	for _, query := range []string{
-		"SELECT id, email, email_key, email_confirmed_at, password_hash, epoch FROM identity",
+		"SELECT id, email, email_key, email_confirmed_at, password_hash, epoch, role, name, display_name, comments FROM identity",
+		"SELECT identity_id, state, mfa_required, password_reset, initial_until FROM login_profile",
+		"SELECT identity_id, id FROM known_device",
+		"SELECT identity_id, kind, ticket_hash, expires_at FROM enrolment",
+		"SELECT domain, code, verified_at FROM domain_alias",
+		"SELECT content, idle_users FROM account_settings",
+		"SELECT id, alias FROM account",
 		"SELECT id, name, drift, last_step FROM virtual_mfa",
 		"SELECT id, number FROM phone",
 		"SELECT account_id, scenarios, method, since, changed_at FROM account_protection",
@@ -245,7 +217,11 @@ func standing(t *testing.T, s *testkit.Site, a account.ID) string {
 		"SELECT id, epoch, proofs FROM session",
 		"SELECT id, channel, kind FROM outbox",
 	} {
-		rows, err := raw.Query(query+" WHERE account_id = $1 ORDER BY 1, 2", string(a))
+		of := "account_id"
+		if strings.HasSuffix(query, " FROM account") {
+			of = "id"
+		}
+		rows, err := raw.Query(query+" WHERE "+of+" = $1 ORDER BY 1, 2", string(a))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,6 +250,11 @@ func standing(t *testing.T, s *testkit.Site, a account.ID) string {
 // ask sends what the drive says.
 func (d drive) ask(p *person, pattern string) testkit.Reply {
 	method, path, _ := strings.Cut(pattern, " ")
+	id := p.user
+	if strings.HasSuffix(path, "/ticket") {
+		id = p.lost
+	}
+	path = strings.Replace(path, "{id}", id, 1)
 	form := url.Values{}
 	filled := d.fill(p)
 	for n := 0; n < len(filled); n += 2 {
@@ -296,7 +277,7 @@ func TestNoSessionThatDoesNotSufficePassesAGate(t *testing.T) {
 	t.Parallel()
 	app := func(p *person, bind func()) {
 		bind()
-		p.SignIn(p.Email, p.app)
+		p.enter(p.app)
 	}
 	for _, kind := range []struct {
 		name   string
@@ -306,32 +287,50 @@ func TestNoSessionThatDoesNotSufficePassesAGate(t *testing.T) {
 		{"live but stale", app, 11 * time.Minute},
 		{"opened by a recovery code just now", func(p *person, bind func()) {
 			bind()
-			codes := p.Site.PutCodes(p.Email)
-			p.SignIn(p.Email, nil).Follow()
+			codes := putCodes(p.Site, p.Identity)
+			p.enter(nil).Follow()
 			page := p.Get("/signin/verify?method=recovery_code")
 			page.Submit("/signin/verify", "code", codes[0]).Want(http.StatusSeeOther)
 		}, 0},
 		{"opened by the password alone", func(p *person, bind func()) {
-			p.SignIn(p.Email, nil)
+			p.enter(nil)
 			bind()
 		}, 0},
 	} {
-		t.Run(kind.name, func(t *testing.T) {
-			t.Parallel()
-			s := testkit.NewSite(t, storetest.SQLite, nil)
-			people := map[string]*person{}
-			for n, pattern := range slices.Sorted(maps.Keys(drives)) {
-				people[pattern] = newPerson(s, fmt.Sprintf("alice%d@example.com", n), drives[pattern].protect, kind.signIn)
-			}
-			if kind.later > 0 {
-				s.Pass(kind.later)
-			}
-			for pattern, p := range people {
-				p.T = t
-				prepare(t, s, p)
-				gate(t, s, pattern, p)
-			}
-		})
+		for who, of := range map[string]func(s *testkit.Site, email, pattern string) *person{
+			"owner": func(s *testkit.Site, email, pattern string) *person {
+				return newPerson(s, email, drives[pattern].protect, kind.signIn)
+			},
+			"administrator": func(s *testkit.Site, email, pattern string) *person {
+				if s.Routes.Audiences[pattern] == string(page.Owners) {
+					return nil
+				}
+				return newAdministrator(s, email, kind.signIn)
+			},
+		} {
+			t.Run(who+", "+kind.name, func(t *testing.T) {
+				t.Parallel()
+				s := testkit.NewSite(t, storetest.SQLite, nil)
+				s.Admin.TXT = func(context.Context, string) ([]string, error) { return []string{admin.DomainRecord + "proof"}, nil }
+				people := map[string]*person{}
+				for n, pattern := range slices.Sorted(maps.Keys(drives)) {
+					if p := of(s, fmt.Sprintf("alice%d@example.com", n), pattern); p != nil {
+						people[pattern] = p
+					}
+				}
+				if len(people) < 30 {
+					t.Fatalf("only %d routes", len(people))
+				}
+				if kind.later > 0 {
+					s.Pass(kind.later)
+				}
+				for pattern, p := range people {
+					p.T = t
+					prepare(t, s, p)
+					gate(t, s, pattern, p)
+				}
+			})
+		}
 	}
 }
 

@@ -267,7 +267,7 @@ func TestAChoiceIsOneOfThoseOffered(t *testing.T) {
 	c := signedIn(s)
 	csrf := c.CSRF()
 	for name, form := range map[string]url.Values{
-		"an unknown scenario":           {"scenario": {"sign-in", "manage-users"}, "method": {"sms"}},
+		"an unknown scenario":           {"scenario": {"sign-in", "manage-everything"}, "method": {"sms"}},
 		"one that cannot be chosen":     {"scenario": {"manage-sessions"}, "method": {"sms"}},
 		"an empty one":                  {"scenario": {""}, "method": {"sms"}},
 		"of another case":               {"scenario": {"Sign-In"}, "method": {"sms"}},

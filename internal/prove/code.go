@@ -70,6 +70,9 @@ func (a Answer) parse() ([]string, error) {
 // it is right it is used up, and then runs in the same write. The refusal of a
 // wrong one is returned after it has been remembered under event.
 func (p *Prover) Check(ctx context.Context, v Visitor, actor audit.Actor, i account.Identity, ceremonyID string, answer Answer, event audit.Event, then func(tx *store.Tx, proof factor.Proof) error) error {
+	if answer.Method == factor.Password {
+		return p.checkPassword(ctx, v, i, ceremonyID, first(answer.Codes), event, then)
+	}
 	check, a, err := p.prepare(ctx, v, i, ceremonyID, answer)
 	if err != nil {
 		return err
@@ -143,8 +146,11 @@ func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, cer
 			return tx.UsePhone(i.Account, i.ID)
 		}, a, err
 
-	case factor.RecoveryCode:
+	case factor.RecoveryCode, factor.Ticket:
 		code, err := factor.ParseRecoveryCode(first(answer.Codes))
+		if answer.Method == factor.Ticket && errors.Is(err, factor.ErrRecoveryForm) {
+			err = ErrTicketWrong
+		}
 		if err != nil {
 			return nil, a, err
 		}
@@ -153,6 +159,9 @@ func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, cer
 			return errors.Join(err, refusal)
 		})
 		return func(tx *store.Tx) error {
+			if answer.Method == factor.Ticket {
+				return checkTicket(tx, i, code)
+			}
 			return tx.UseRecoveryCode(i.Account, i.ID, RecoveryHash(i, code), factor.ErrRecoveryWrong)
 		}, a, err
 	}
@@ -164,6 +173,16 @@ func first(codes []string) string {
 		return ""
 	}
 	return codes[0]
+}
+
+// checkTicket accepts the open ticket of re-enrolment or recovery. It is used
+// up when what it is for is done: whoever is interrupted need not ask again.
+func checkTicket(tx *store.Tx, i account.Identity, code string) error {
+	open, err := tx.TicketOpen(i.Account, i.ID, RecoveryHash(i, code), tx.Now)
+	if err == nil && !open {
+		err = ErrTicketWrong
+	}
+	return err
 }
 
 // RecoveryHash is what the store keeps of a recovery code: 68 random bits,

@@ -398,13 +398,13 @@ func TestWrongPasswordsAreBoundedByNetworkOverAllNames(t *testing.T) {
 			if n > 0 {
 				name = fmt.Sprintf("%d@example.com", n)
 			}
-			_, err := w.SignIn.Begin(ctx(), spray, name, "one password for all of them", "")
+			_, err := w.SignIn.Begin(ctx(), spray, prove.Door{}, name, "one password for all of them", "")
 			testkit.Want(t, name, err, prove.ErrCredentials)
 		}
-		_, err = w.SignIn.Begin(ctx(), spray, alice, testkit.Password, "")
+		_, err = w.SignIn.Begin(ctx(), spray, prove.Door{}, alice, testkit.Password, "")
 		testkit.Want(t, "the network is full", err, prove.ErrTooManyPasswords)
 		known := testkit.With(spray, first.Session.Devices...)
-		if _, err := w.SignIn.Begin(ctx(), known, alice, testkit.Password, ""); err != nil {
+		if _, err := w.SignIn.Begin(ctx(), known, prove.Door{}, alice, testkit.Password, ""); err != nil {
 			t.Errorf("the owner's known device in that network: %v", err)
 		}
 		w.Password(testkit.From(7), alice)
@@ -436,12 +436,12 @@ func TestAPasswordIsTakenAsItIsMeant(t *testing.T) {
 		password string
 		right    bool
 	}{"as set": {composed, true}, "decomposed": {decomposed, true}, "first 72 bytes": {composed[:72], false}, "upper case": {"É" + composed[2:], false}, "a blank more": {composed + " ", false}} {
-		_, err := w.SignIn.Begin(ctx(), w.Visitor, alice, c.password, "")
+		_, err := w.SignIn.Begin(ctx(), w.Visitor, prove.Door{}, alice, c.password, "")
 		if (err == nil) != c.right {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_, err := w.SignIn.Begin(ctx(), w.Visitor, alice, string(make([]byte, secret.PasswordMaxBytes+1)), "")
+	_, err := w.SignIn.Begin(ctx(), w.Visitor, prove.Door{}, alice, string(make([]byte, secret.PasswordMaxBytes+1)), "")
 	testkit.Want(t, "huge", err, prove.ErrPasswordHuge)
 }
 

@@ -95,13 +95,13 @@ func TestWrongPasswordsDemoteAKnownDeviceToo(t *testing.T) {
 		app := w.Bind(w.Owner(alice))
 		known := knownBrowser(t, w, w.Visitor, app)
 		for range throttle.DeviceTries {
-			_, err := w.SignIn.Begin(ctx(), known, alice, "not it", "")
+			_, err := w.SignIn.Begin(ctx(), known, prove.Door{}, alice, "not it", "")
 			testkit.Want(t, "wrong", err, prove.ErrCredentials)
 		}
 		if n := counted(t, w, "passwords:192.0.2.0/24"); n != 0 {
 			t.Errorf("the network was charged %d for the known device", n)
 		}
-		_, err := w.SignIn.Begin(ctx(), known, alice, "not it", "")
+		_, err := w.SignIn.Begin(ctx(), known, prove.Door{}, alice, "not it", "")
 		testkit.Want(t, "wrong", err, prove.ErrCredentials)
 		if n := counted(t, w, "passwords:192.0.2.0/24"); n != 1 {
 			t.Errorf("the network was charged %d once the device was unknown", n)
@@ -123,7 +123,7 @@ func TestMistypingAPasswordCostsTheKnownDeviceNothingInTheEnd(t *testing.T) {
 		}
 		for range 3 {
 			for range throttle.DeviceTries - 1 {
-				_, err := w.SignIn.Begin(ctx(), known, alice, "not it", "")
+				_, err := w.SignIn.Begin(ctx(), known, prove.Door{}, alice, "not it", "")
 				testkit.Want(t, "wrong", err, prove.ErrCredentials)
 			}
 			w.Password(known, alice)
@@ -210,7 +210,7 @@ func TestTheHasherRefusesWhatItCannotTakeAndGivesTheTryBack(t *testing.T) {
 		w.Prover.Hasher = hasher
 		busy := 0
 		for _, err := range parallel(40, func() error {
-			_, err := w.SignIn.Begin(ctx(), w.Visitor, alice, testkit.Password, "")
+			_, err := w.SignIn.Begin(ctx(), w.Visitor, prove.Door{}, alice, testkit.Password, "")
 			return err
 		}) {
 			switch {

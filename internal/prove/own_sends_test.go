@@ -122,7 +122,7 @@ func TestOnlyAKnownDeviceOfHersInGoodStandingHasSendsOfItsOwn(t *testing.T) {
 		}
 		p = w.Password(known, alice)
 		for range throttle.DeviceTries {
-			_, err := w.SignIn.Begin(ctx(), known, alice, "not it", "")
+			_, err := w.SignIn.Begin(ctx(), known, prove.Door{}, alice, "not it", "")
 			testkit.Want(t, "wrong", err, prove.ErrCredentials)
 		}
 		testkit.Want(t, "a device that has guessed", w.SignIn.Send(ctx(), known, p.Token, factor.SMS), ceremony.ErrSendTooMany)

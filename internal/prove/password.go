@@ -3,11 +3,14 @@ package prove
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"time"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/factor"
+	"countersign/internal/domain/message"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/fault"
 	"countersign/internal/secret"
@@ -19,6 +22,45 @@ type guess struct {
 	lane    throttle.Lane
 	device  string
 	network string
+
+	lock   string // scope in which a RAM user's tries are counted, if the account bounds them
+	last   bool   // this is the last try before the lock
+	locked bool   // too many came before: right or wrong, it is refused like a wrong one
+	wait   time.Duration
+}
+
+// lockWindow is how long wrong passwords in a row are remembered.
+const lockWindow = 24 * time.Hour
+
+// bounded counts a try under the bound that the account sets (MaxLoginAttemps):
+// by the known device, else by the network, so that a stranger cannot lock
+// anybody out who is elsewhere.
+func (g *guess) bounded(tx *store.Tx, i account.Identity, network string) error {
+	if i.ID == "" || i.IsOwner() {
+		return nil
+	}
+	settings, err := tx.Settings(i.Account)
+	if err != nil || settings.Password.LoginAttempts == 0 {
+		return err
+	}
+	lane := network
+	if g.lane == throttle.KnownDevice {
+		lane = g.device
+	}
+	g.lock = fmt.Sprintf("lock:%s:%d:%s", i.ID, i.PasswordChangedAt.UnixMicro(), lane)
+	ok, wait, err := tx.Count(g.lock, settings.Password.LoginAttempts, lockWindow)
+	if err != nil {
+		return err
+	}
+	if wait > account.LockLength { // the bound was lowered since, or the try that reached it never ended
+		if wait, err = account.LockLength, tx.Hold(g.lock, account.LockLength); err != nil {
+			return err
+		}
+	}
+	g.wait = wait
+	n, _, err := tx.Counted(g.lock, tx.Now)
+	g.locked, g.last = !ok, ok && n == settings.Password.LoginAttempts
+	return err
 }
 
 // chargePassword counts a try of a password before it is hashed: by the
@@ -45,18 +87,23 @@ func (p *Prover) chargePassword(ctx context.Context, v Visitor, find func(tx *st
 			}
 			if ok {
 				g.lane, g.device = throttle.KnownDevice, d.ID
-				return nil
+				return g.bounded(tx, i, "")
 			}
 			if err := tx.DropKnownDevice(d.ID); err != nil {
 				return err
 			}
 		}
-		g.network = "passwords:" + throttle.Network(v.Address).String()
+		network := throttle.Network(v.Address).String()
+		g.network = "passwords:" + network
 		ok, wait, err := tx.Count(g.network, throttle.PasswordTries, throttle.PasswordWindow)
-		if err == nil && !ok {
-			refusal = ErrTooManyPasswords.After(wait)
+		if err != nil {
+			return err
 		}
-		return err
+		if !ok {
+			refusal = ErrTooManyPasswords.After(wait)
+			return nil
+		}
+		return g.bounded(tx, i, network)
 	})
 	if err == nil {
 		err = refusal
@@ -65,6 +112,11 @@ func (p *Prover) chargePassword(ctx context.Context, v Visitor, find func(tx *st
 }
 
 func (g guess) forgive(tx *store.Tx) error {
+	if g.lock != "" {
+		if err := tx.ClearCount(g.lock); err != nil {
+			return err
+		}
+	}
 	if g.lane == throttle.KnownDevice { // this try alone: the password is one step of two
 		return tx.RefundKnownDevice(g.device)
 	}
@@ -73,14 +125,42 @@ func (g guess) forgive(tx *store.Tx) error {
 
 // forgiveNow gives a try back that was never compared.
 func (p *Prover) forgiveNow(ctx context.Context, v Visitor, g guess) error {
-	return p.DB.Write(ctx, v.Actor().Quietly(), g.forgive)
+	return p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
+		if g.lock != "" && !g.locked {
+			if err := tx.Uncount(g.lock); err != nil {
+				return err
+			}
+		}
+		g.lock = ""
+		return g.forgive(tx)
+	})
+}
+
+// A Door is where somebody signs in. The zero one is the account's: it takes
+// email addresses, and names of RAM users too, for whoever comes to the wrong
+// one.
+type Door struct {
+	RAM    bool
+	Domain string // that a name without one belongs to
+}
+
+// Find returns the identity that signs in with the name at the door.
+func (p *Prover) Find(r *store.Reader, d Door, name string) (i account.Identity, err error) {
+	if !d.RAM {
+		if i, err = r.IdentityByEmail(name); !errors.Is(err, store.ErrNoRow) {
+			return i, err
+		}
+	}
+	return r.IdentityBySignInName(account.ParseSignInName(name, d.Domain, p.Suffix))
 }
 
 // SignInPassword checks a user name and password. When they are right, then
 // runs in the write that remembers it. An unknown name takes the same path,
 // the same hash and the same writes as a wrong password.
-func (p *Prover) SignInPassword(ctx context.Context, v Visitor, name, password string, then func(tx *store.Tx, i account.Identity, proof factor.Proof) error) error {
+func (p *Prover) SignInPassword(ctx context.Context, v Visitor, door Door, name, password string, then func(tx *store.Tx, i account.Identity, proof factor.Proof) error) error {
 	switch {
+	case strings.TrimSpace(name) == "" && door.RAM:
+		return ErrUserNameAbsent
 	case strings.TrimSpace(name) == "":
 		return ErrNameAbsent
 	case password == "":
@@ -90,9 +170,9 @@ func (p *Prover) SignInPassword(ctx context.Context, v Visitor, name, password s
 	case len(name) > account.EmailMaxBytes || strings.IndexByte(name, 0) >= 0:
 		name = "" // nobody's, and PostgreSQL keeps no NUL
 	}
-	find := func(tx *store.Tx) (account.Identity, error) { return tx.IdentityByEmail(name) }
-	refusal := ErrCredentials
-	return p.password(ctx, v, password, find, refusal, audit.ConsoleSignin, account.MaskEmail(name), then)
+	find := func(tx *store.Tx) (account.Identity, error) { return p.Find(tx.Peek(), door, name) }
+	event := audit.Event{Name: audit.ConsoleSignin, Target: account.MaskEmail(name)}
+	return p.password(ctx, v, password, find, ErrCredentials, event, then)
 }
 
 // CurrentPassword checks the password of an identity that is signed in.
@@ -104,10 +184,33 @@ func (p *Prover) CurrentPassword(ctx context.Context, v Visitor, i account.Ident
 		return ErrPasswordHuge
 	}
 	find := func(tx *store.Tx) (account.Identity, error) { return tx.Identity(i.ID) }
-	return p.password(ctx, v, password, find, ErrPasswordWrong, audit.PasswordModify, "", then)
+	return p.password(ctx, v, password, find, ErrPasswordWrong, audit.Event{Name: audit.PasswordModify}, then)
 }
 
-func (p *Prover) password(ctx context.Context, v Visitor, password string, find func(tx *store.Tx) (account.Identity, error), wrong *fault.Fault, event audit.Name, target string, then func(*store.Tx, account.Identity, factor.Proof) error) error {
+// checkPassword checks a password as the answer of a ceremony: of somebody who
+// has nothing else yet.
+func (p *Prover) checkPassword(ctx context.Context, v Visitor, i account.Identity, ceremonyID, password string, event audit.Event, then func(tx *store.Tx, proof factor.Proof) error) error {
+	switch {
+	case password == "":
+		return ErrPasswordAbsent.On("code")
+	case len(password) > secret.PasswordMaxBytes:
+		return ErrPasswordHuge
+	}
+	err := p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
+		refusal, err := spend(tx, ceremonyID)
+		return errors.Join(err, refusal)
+	})
+	if err != nil {
+		return err
+	}
+	find := func(tx *store.Tx) (account.Identity, error) { return tx.Identity(i.ID) }
+	event.Details = map[string]string{"method": string(factor.Password)}
+	return p.password(ctx, v, password, find, ErrPasswordWrong.On("code"), event, func(tx *store.Tx, _ account.Identity, proof factor.Proof) error {
+		return then(tx, proof)
+	})
+}
+
+func (p *Prover) password(ctx context.Context, v Visitor, password string, find func(tx *store.Tx) (account.Identity, error), wrong *fault.Fault, event audit.Event, then func(*store.Tx, account.Identity, factor.Proof) error) error {
 	i, g, err := p.chargePassword(ctx, v, find)
 	if err != nil {
 		return err
@@ -116,8 +219,9 @@ func (p *Prover) password(ctx context.Context, v Visitor, password string, find 
 	if err != nil {
 		return errors.Join(err, p.forgiveNow(context.WithoutCancel(ctx), v, g))
 	}
+	right = right && !g.locked
 	var rehashed string
-	if stale {
+	if stale && right {
 		if rehashed, err = p.Hasher.Hash(ctx, password); err != nil {
 			rehashed = "" // another time
 		}
@@ -147,10 +251,34 @@ func (p *Prover) password(ctx context.Context, v Visitor, password string, find 
 			}
 		}
 		refusal = wrong
-		return tx.Record(audit.Event{Account: i.Account, Name: event, Identity: i.ID, Target: target, Refused: wrong.Code})
+		if g.locked && wrong != ErrCredentials { // somebody signed in, from whom nothing is hidden
+			refusal = ErrTooManyPasswords.After(g.wait)
+		}
+		if g.last {
+			if err := p.lockLane(tx, v, i, g); err != nil {
+				return err
+			}
+		}
+		event.Account, event.Identity, event.Refused = i.Account, i.ID, wrong.Code
+		return tx.Record(event)
 	})
 	if err == nil {
 		err = refusal
 	}
 	return err
+}
+
+// lockLane begins the lock that follows the last wrong password, and tells of it.
+func (p *Prover) lockLane(tx *store.Tx, v Visitor, i account.Identity, g guess) error {
+	if err := tx.Hold(g.lock, account.LockLength); err != nil {
+		return err
+	}
+	if err := tx.Record(audit.Event{Account: i.Account, Name: audit.PasswordLock, Identity: i.ID}); err != nil {
+		return err
+	}
+	first, _, err := tx.Count("told:"+string(message.PasswordLocked)+":"+string(i.ID), 1, 24*time.Hour)
+	if err != nil || !first {
+		return err
+	}
+	return p.Notify(tx, v, i, message.PasswordLocked)
 }

@@ -32,13 +32,25 @@ func (p *Prover) Permit(tx *store.Tx, s Signed, a policy.Action) (account.Identi
 	if err != nil {
 		return i, err
 	}
-	if decision.Step != policy.Complete {
-		return i, ErrVerifyFirst
+	if err := Refusal(decision); err != nil {
+		return i, err
 	}
 	if a.Destructive && given.ID != "" { // none where the scenario asks for nothing
 		return i, tx.UseVerification(given.ID, ErrVerifyFirst)
 	}
 	return i, nil
+}
+
+// Refusal is what stands between somebody signed in and an action: a
+// verification, or the reason why none would help. nil: nothing.
+func Refusal(d policy.Decision) error {
+	switch {
+	case d.Step == policy.Complete:
+		return nil
+	case d.Reason != nil:
+		return d.Reason
+	}
+	return ErrVerifyFirst
 }
 
 // Decide asks the policy about an action in a session.

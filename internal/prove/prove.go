@@ -48,6 +48,8 @@ type Prover struct {
 	Hasher  *secret.Hasher
 	Random  io.Reader
 	Service message.Service
+	Quotas  account.Quotas
+	Suffix  string // of user principal names
 
 	// FleetAlarm is how many unknown-lane failures over all identities in an
 	// hour raise the price for everybody.
@@ -64,6 +66,8 @@ var (
 	ErrPasswordWrong    = fault.New(fault.Unproven, "password.wrong").On("password")
 	ErrPasswordAbsent   = fault.New(fault.Invalid, "password.absent").On("password")
 	ErrNameAbsent       = fault.New(fault.Invalid, "signin.name_absent").On("username")
+	ErrTicketWrong      = fault.New(fault.Unproven, "ticket.wrong").On("code")
+	ErrUserNameAbsent   = fault.New(fault.Invalid, "signin.user_name_absent").On("username")
 	ErrPasswordHuge     = fault.New(fault.Invalid, "password.huge").On("password")
 )
 
@@ -113,6 +117,18 @@ func (p *Prover) lane(tx *store.Tx, v Visitor, i account.Identity) (d session.Kn
 		}
 	}
 	return session.KnownDevice{}, false, nil
+}
+
+// Known reports whether the visitor's browser is known for the identity. It
+// changes nothing.
+func (p *Prover) Known(tx *store.Tx, v Visitor, i account.Identity) (bool, error) {
+	for _, token := range v.Devices {
+		_, err := tx.KnownDevice(i.ID, token.Hash())
+		if known, err := store.HasRow(err); known || err != nil {
+			return known, err
+		}
+	}
+	return false, nil
 }
 
 func (p *Prover) fleetAlarm(r *store.Reader, now time.Time) (bool, error) {
@@ -260,7 +276,10 @@ const phoneNoticesPerDay = 10
 // urgent, by text message to its phone; and whoever else is concerned.
 func (p *Prover) Notify(tx *store.Tx, v Visitor, i account.Identity, kind message.Kind, also ...message.Recipient) error {
 	c := message.Circumstances{At: tx.Now, Address: v.Address.String(), UserAgent: v.UserAgent}
-	to := append([]message.Recipient{{Channel: message.Email, To: i.Email}}, also...)
+	to := also
+	if i.Email != "" {
+		to = append([]message.Recipient{{Channel: message.Email, To: i.Email}}, also...)
+	}
 	if kind.Urgent() {
 		phone, err := tx.Peek().Phone(i.Account, i.ID)
 		attached, err := store.HasRow(err)

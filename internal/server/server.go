@@ -20,12 +20,14 @@ import (
 	"countersign/internal/delivery"
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/message"
+	"countersign/internal/flow/admin"
 	"countersign/internal/flow/selfservice"
 	"countersign/internal/flow/signin"
 	"countersign/internal/flow/signup"
 	"countersign/internal/flow/verify"
 	"countersign/internal/front/api"
 	"countersign/internal/front/request"
+	"countersign/internal/front/web/console"
 	"countersign/internal/front/web/page"
 	"countersign/internal/front/web/security"
 	websignin "countersign/internal/front/web/signin"
@@ -39,6 +41,7 @@ type Server struct {
 	DB     *store.DB
 	SignUp *signup.Flow
 	SignIn *signin.Flow
+	Admin  *admin.Flow
 	Routes *request.Router
 
 	config  config.Config
@@ -65,7 +68,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (*Server, erro
 	if s.keys, err = secret.OpenKeyring(c.Keys, rand.Reader, s.clock.Now()); err != nil {
 		return nil, err
 	}
-	s.DB, err = store.Open(ctx, store.Config{URL: c.DatabaseURL(), Keys: s.keys, Now: s.clock.Now, Random: rand.Reader, Log: log})
+	s.DB, err = store.Open(ctx, store.Config{URL: c.DatabaseURL(), Keys: s.keys, Now: s.clock.Now, Random: rand.Reader, Log: log, Suffix: c.RAMSuffix})
 	if err != nil {
 		return nil, errors.Join(err, s.keys.Discard())
 	}
@@ -73,10 +76,11 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (*Server, erro
 	if err != nil {
 		return nil, errors.Join(err, s.DB.Close())
 	}
-	prover := &prove.Prover{DB: s.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: c.FleetAlarm, Sending: s.sending(),
+	prover := &prove.Prover{DB: s.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: c.FleetAlarm, Sending: s.sending(), Quotas: c.Quotas(), Suffix: c.RAMSuffix,
 		Service: message.Service{Name: c.ServiceName, URL: c.PublicURL, Contact: c.Contact}}
 	s.SignUp = &signup.Flow{Prover: prover, Open: c.SignUp == "open"}
 	s.SignIn = &signin.Flow{Prover: prover, Lifetimes: c.Lifetimes()}
+	s.Admin = &admin.Flow{Prover: prover, Lifetimes: c.Lifetimes(), TXT: net.DefaultResolver.LookupTXT}
 	return s, nil
 }
 
@@ -120,7 +124,12 @@ func (s *Server) Build(out io.Writer) error {
 		return self.SetLocale(r.Context(), kit.Visitor(r), who, tag)
 	}
 	signedOut.Mount(routes)
-	security.New(kit, self, &verify.Flow{Prover: s.SignIn.Prover}).Mount(routes)
+	verifying := &verify.Flow{Prover: s.SignIn.Prover}
+	own := security.New(kit, self, verifying)
+	own.Mount(routes)
+	administration := console.New(kit, s.Admin, verifying)
+	administration.Mount(routes)
+	own.OnVerified("/console/resume", administration.Resume)
 	routes.Handle("GET /assets/{hash}/{name}", kit.Handle(kit.ServeAsset))
 	routes.Handle("GET /.well-known/change-password", http.RedirectHandler("/security/password", http.StatusFound))
 	json := &api.API{Flow: s.SignIn, Guard: guard, Log: s.log, SessionCookie: kit.CookieName(page.CookieSession), Secure: secure}
@@ -233,6 +242,9 @@ func (s *Server) janitor(ctx context.Context) {
 		err := s.DB.Write(ctx, audit.Housekeeping("expire"), func(tx *store.Tx) error { return tx.Expire(s.config.SessionIdle) })
 		if err == nil {
 			err = s.keys.Refresh()
+		}
+		if err == nil {
+			err = s.daily(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("housekeeping", "error", err.Error())

@@ -42,7 +42,7 @@ func (r *Reader) AnyAccount() (bool, error) {
 
 // EachOwner calls f for every account and its owner, oldest first.
 func (r *Reader) EachOwner(f func(account.Account, account.Identity) error) error {
-	return r.each("SELECT a.id, a.alias, a.created_at, "+identityColumns("i.")+" FROM account a JOIN identity i ON i.account_id = a.id AND i.role = 'owner' ORDER BY a.created_at, a.id", nil,
+	return r.each("SELECT a.id, a.alias, a.created_at, "+identityColumns+" FROM account a JOIN identity i ON i.account_id = a.id AND i.role = 'owner' ORDER BY a.created_at, a.id", nil,
 		func(scan func(...any) error) error {
 			var a account.Account
 			var created int64
@@ -51,43 +51,49 @@ func (r *Reader) EachOwner(f func(account.Account, account.Identity) error) erro
 				return err
 			}
 			a.CreatedAt = instant(created)
-			return f(a, row.identity())
+			return f(a, row.identity(r.db.config.Suffix))
 		})
 }
 
 type identityRow struct {
 	account.Identity
-	confirmed, changed, created, alone int64
+	alias                                      string
+	confirmed, changed, created, alone, signin int64
 }
 
-func identityColumns(p string) string {
-	return p + "account_id, " + p + "id, " + p + "role, " + p + "email, " + p + "email_confirmed_at, " + p + "password_hash, " + p + "password_changed_at, " + p + "password_alone, " + p + "locale, " + p + "epoch, " + p + "created_at"
-}
+// identityColumns are those of identity AS i. The alias is a subselect, so
+// that locking the identity locks no account.
+const identityColumns = `i.account_id, i.id, i.role, i.email, i.email_confirmed_at, i.password_hash, i.password_changed_at, i.password_alone, i.locale, i.epoch, i.created_at,
+	i.name, i.display_name, i.comments, i.last_signin_at, (SELECT named.alias FROM account named WHERE named.id = i.account_id)`
 
 func (r *identityRow) targets() []any {
-	return []any{&r.Account, &r.ID, &r.Role, &r.Email, &r.confirmed, &r.PasswordHash, &r.changed, &r.alone, &r.Locale, &r.Epoch, &r.created}
+	return []any{&r.Account, &r.ID, &r.Role, &r.Email, &r.confirmed, &r.PasswordHash, &r.changed, &r.alone, &r.Locale, &r.Epoch, &r.created,
+		&r.UserName, &r.DisplayName, &r.Comments, &r.signin, &r.alias}
 }
 
-func (r *identityRow) identity() account.Identity {
-	r.EmailConfirmedAt, r.PasswordChangedAt, r.CreatedAt = instant(r.confirmed), instant(r.changed), instant(r.created)
+func (r *identityRow) identity(suffix string) account.Identity {
+	r.EmailConfirmedAt, r.PasswordChangedAt, r.CreatedAt, r.LastSignInAt = instant(r.confirmed), instant(r.changed), instant(r.created), instant(r.signin)
 	r.PasswordAlone = r.alone != 0
+	if r.UserName != "" {
+		r.Domain = r.alias + "." + suffix
+	}
 	return r.Identity
 }
 
-func (r *Reader) identityWhere(where string, arg any) (account.Identity, error) {
+func (r *Reader) identityWhere(where string, args ...any) (account.Identity, error) {
 	var row identityRow
-	err := r.row("SELECT "+identityColumns("")+" FROM identity WHERE "+where+r.forUpdate(), []any{arg}, row.targets()...)
-	return row.identity(), err
+	err := r.row("SELECT "+identityColumns+" FROM identity i WHERE "+where+r.forUpdate(), args, row.targets()...)
+	return row.identity(r.db.config.Suffix), err
 }
 
 // Identity returns the identity named; within a write it is locked until the end.
 func (r *Reader) Identity(id account.IdentityID) (account.Identity, error) {
-	return r.identityWhere("id = $1", id)
+	return r.identityWhere("i.id = $1", id)
 }
 
-// IdentityByEmail returns the identity that signs in with the address.
+// IdentityByEmail returns the owner who signs in with the address.
 func (r *Reader) IdentityByEmail(email string) (account.Identity, error) {
-	return r.identityWhere("email_key = $1", account.EmailKey(email))
+	return r.identityWhere("i.email_key = $1 AND i.role = 'owner'", account.EmailKey(email))
 }
 
 // ConfirmEmail marks the identity's address as confirmed.
@@ -95,10 +101,10 @@ func (tx *Tx) ConfirmEmail(id account.IdentityID) error {
 	return tx.one(ErrNoRow, "UPDATE identity SET email_confirmed_at = $2 WHERE id = $1", id, micros(tx.Now))
 }
 
-// SetEmail makes a confirmed address the one that the identity signs in with;
+// SetEmail makes a confirmed address the one that an owner signs in with;
 // account.ErrEmailTaken if it serves another.
 func (tx *Tx) SetEmail(id account.IdentityID, email string) error {
-	err := tx.one(ErrNoRow, "UPDATE identity SET email = $2, email_key = $3, email_confirmed_at = $4 WHERE id = $1", id, email, account.EmailKey(email), micros(tx.Now))
+	err := tx.one(ErrNoRow, "UPDATE identity SET email = $2, email_key = $3, email_confirmed_at = $4 WHERE id = $1 AND role = 'owner'", id, email, account.EmailKey(email), micros(tx.Now))
 	if err != nil && tx.db.dialect.taken(err) {
 		return account.ErrEmailTaken
 	}
@@ -124,7 +130,7 @@ func (tx *Tx) SetPassword(id account.IdentityID, hash string, alone bool) error 
 
 // RaiseEpoch voids every session and ceremony of the identity, and returns
 // the new epoch. keep names the session that lives on, with a new token to be
-// set by the caller; empty for none.
+// set by the caller, or the ceremony that does; empty for none.
 func (tx *Tx) RaiseEpoch(id account.IdentityID, keep string) (int64, error) {
 	var epoch int64
 	if err := tx.row("UPDATE identity SET epoch = epoch + 1 WHERE id = $1 RETURNING epoch", []any{id}, &epoch); err != nil {
@@ -137,7 +143,10 @@ func (tx *Tx) RaiseEpoch(id account.IdentityID, keep string) (int64, error) {
 		return 0, err
 	}
 	// Codes that this session has not yet called saved are not lost to a change of its own.
-	if _, err := tx.exec("DELETE FROM ceremony WHERE identity_id = $1 AND NOT (kind = $2 AND session_id = $3)", id, ceremony.Codes, keep); err != nil {
+	if _, err := tx.exec("DELETE FROM ceremony WHERE identity_id = $1 AND id <> $3 AND NOT (kind = $2 AND session_id = $3)", id, ceremony.Codes, keep); err != nil {
+		return 0, err
+	}
+	if _, err := tx.exec("UPDATE ceremony SET epoch = $3 WHERE identity_id = $1 AND id = $2", id, keep, epoch); err != nil {
 		return 0, err
 	}
 	tx.revoked(id)

@@ -100,11 +100,16 @@ func (tx *Tx) SpendTry(id string, gone error) error {
 // sent so far: they belong to what it held before. gone is returned when it
 // was finished meanwhile.
 func (tx *Tx) SavePrivate(id string, p ceremony.Private, gone error) error {
-	b, err := json.Marshal(p)
-	if err != nil {
+	if _, err := tx.exec("DELETE FROM sent_code WHERE ceremony_id = $1", id); err != nil {
 		return err
 	}
-	if _, err := tx.exec("DELETE FROM sent_code WHERE ceremony_id = $1", id); err != nil {
+	return tx.AddPrivate(id, p, gone)
+}
+
+// AddPrivate keeps what a ceremony holds beside what its codes belong to.
+func (tx *Tx) AddPrivate(id string, p ceremony.Private, gone error) error {
+	b, err := json.Marshal(p)
+	if err != nil {
 		return err
 	}
 	s := tx.db.config.Keys.Seal(privatePlace(id), b)
@@ -119,6 +124,12 @@ func (tx *Tx) SaveProofs(id string, proofs []factor.Proof, gone error) error {
 		return err
 	}
 	return tx.one(gone, "UPDATE ceremony SET proofs = $2 WHERE id = $1", id, string(b))
+}
+
+// ExtendCeremony lets a ceremony live until the time given; gone is returned
+// when it is over.
+func (tx *Tx) ExtendCeremony(id string, until time.Time, gone error) error {
+	return tx.one(gone, "UPDATE ceremony SET expires_at = $2 WHERE id = $1 AND expires_at > $3", id, micros(until), micros(tx.Now))
 }
 
 // EndCeremony uses the ceremony up; gone is returned when another request was first.
@@ -187,6 +198,9 @@ func (tx *Tx) Expire(idle time.Duration) error {
 		{"DELETE FROM throttle_window WHERE ends_at < $1", []any{now}},
 		{"DELETE FROM known_device WHERE last_used_at < $1", []any{micros(tx.Now.Add(-180 * 24 * time.Hour))}},
 		{"DELETE FROM setup_link WHERE expires_at < $1", []any{micros(tx.Now.Add(-30 * 24 * time.Hour))}},
+		{"DELETE FROM enrolment WHERE kind = $1 AND expires_at < $2", []any{Recover, micros(tx.Now.Add(-7 * 24 * time.Hour))}},
+		{"DELETE FROM seen_network WHERE last_at < $1", []any{micros(tx.Now.Add(-90 * 24 * time.Hour))}},
+		{"DELETE FROM domain_alias WHERE verified_at = 0 AND created_at < $1", []any{micros(tx.Now.Add(-30 * 24 * time.Hour))}},
 		{"DELETE FROM outbox WHERE state = 'sent' AND sent_at < $1", []any{micros(tx.Now.Add(-24 * time.Hour))}},
 		{"DELETE FROM outbox WHERE state = 'dead' AND created_at < $1", []any{micros(tx.Now.Add(-30 * 24 * time.Hour))}},
 	} {

@@ -2,26 +2,50 @@ package store
 
 import (
 	"strings"
+	"time"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
 )
 
-// Facts returns what policy needs to know about an identity.
+// isRecovering reports whether the operator's recovery of i is open at $2.
+const isRecovering = "EXISTS (SELECT 1 FROM enrolment e WHERE e.account_id = i.account_id AND e.identity_id = i.id AND e.kind = 'recover' AND e.opens_at <= $2 AND e.expires_at > $2)"
+
+// facts are those about i that the row tells.
+func (p *possessed) facts(i account.Identity, now time.Time) policy.Facts {
+	return policy.Facts{Role: i.Role, EmailConfirmed: !i.EmailConfirmedAt.IsZero(), VirtualMFA: p.virtualMFA, Phone: p.phone, RecoveryCodes: p.codes,
+		Profile: p.loginProfile(), PasswordChangedAt: i.PasswordChangedAt, Reenrol: p.reenrol, Circumstances: policy.Circumstances{Now: now}}
+}
+
+// Facts returns what policy needs to know about an identity now. A session
+// that this write makes or holds counts as checked against these settings.
 func (r *Reader) Facts(i account.Identity, proofs []factor.Proof) (policy.Facts, error) {
-	f := policy.Facts{Role: i.Role, EmailConfirmed: !i.EmailConfirmedAt.IsZero(), Proofs: proofs}
-	var scenarios string
-	var since, changed int64
-	err := r.row(`SELECT EXISTS (SELECT 1 FROM virtual_mfa WHERE account_id = $1 AND identity_id = $2), EXISTS (SELECT 1 FROM phone WHERE account_id = $1 AND identity_id = $2),
-			(SELECT count(*) FROM recovery_code WHERE account_id = $1 AND identity_id = $2 AND used_at = 0),
-			COALESCE(p.scenarios, ''), COALESCE(p.method, ''), COALESCE(p.since, 0), COALESCE(p.changed_at, 0)
-		FROM identity i LEFT JOIN account_protection p ON p.account_id = i.account_id AND i.role = 'owner' WHERE i.account_id = $1 AND i.id = $2`,
-		[]any{i.Account, i.ID}, &f.VirtualMFA, &f.Phone, &f.RecoveryCodes, &scenarios, &f.Protection.Method, &since, &changed)
-	for s := range strings.FieldsSeq(scenarios) {
-		f.Protection.Scenarios = append(f.Protection.Scenarios, policy.Scenario(s))
+	now := r.now()
+	var row possessed
+	var protection policy.Protection
+	var scenarios, content string
+	var since, changed, password, epoch int64
+	var recovering bool
+	err := r.row("SELECT "+possessions+", "+isRecovering+`, i.password_changed_at, a.policy_epoch, COALESCE(s.content, ''),
+			COALESCE(ap.scenarios, ''), COALESCE(ap.method, ''), COALESCE(ap.since, 0), COALESCE(ap.changed_at, 0)
+		FROM identity i JOIN account a ON a.id = i.account_id`+joinProfile+`
+		LEFT JOIN account_settings s ON s.account_id = i.account_id LEFT JOIN account_protection ap ON ap.account_id = i.account_id AND i.role = 'owner'
+		WHERE i.account_id = $1 AND i.id = $3`,
+		[]any{i.Account, micros(now), i.ID}, append(row.targets(), &recovering, &password, &epoch, &content, &scenarios, &protection.Method, &since, &changed)...)
+	if err != nil {
+		return policy.Facts{}, err
 	}
-	f.Protection.Since, f.Protection.ChangedAt = instant(since), instant(changed)
+	for s := range strings.FieldsSeq(scenarios) {
+		protection.Scenarios = append(protection.Scenarios, policy.Scenario(s))
+	}
+	protection.Since, protection.ChangedAt = instant(since), instant(changed)
+	if before, ok := r.epochs[i.Account]; r.epochs != nil && (!ok || epoch < before) {
+		r.epochs[i.Account] = epoch
+	}
+	f := row.facts(i, now)
+	f.Protection, f.Proofs, f.Recovering, f.PasswordChangedAt = protection, proofs, recovering, instant(password)
+	f.Settings, err = readSettings(content)
 	return f, err
 }
 

@@ -17,18 +17,30 @@ func (tx *Tx) AddSession(s session.Session, hash []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO session (id, account_id, identity_id, epoch, token_hash, proofs, created_at, last_seen_at, expires_at, address, user_agent)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10)`,
-		s.ID, s.Account, s.Identity, s.Epoch, hash, string(proofs), micros(s.CreatedAt), micros(s.ExpiresAt), s.Address, s.UserAgent)
+	_, err = tx.exec(`INSERT INTO session (id, account_id, identity_id, epoch, token_hash, proofs, created_at, last_seen_at, expires_at, address, user_agent, unusual, policy_epoch)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10, $11, COALESCE(NULLIF(CAST($12 AS BIGINT), -1), (SELECT a.policy_epoch FROM account a WHERE a.id = $2), 0))`,
+		s.ID, s.Account, s.Identity, s.Epoch, hash, string(proofs), micros(s.CreatedAt), micros(s.ExpiresAt), s.Address, s.UserAgent, s.Unusual, tx.policyEpoch(s.Account))
 	return err
 }
 
-const sessionColumns = "s.id, s.account_id, s.identity_id, s.epoch, s.proofs, s.created_at, s.last_seen_at, s.expires_at, s.address, s.user_agent"
+// policyEpoch is that of the settings which this write has decided by, if it
+// did: those saved meanwhile were not looked at. -1: it has read none.
+func (tx *Tx) policyEpoch(a account.ID) int64 {
+	if epoch, ok := tx.epochs[a]; ok {
+		return epoch
+	}
+	return -1
+}
+
+const sessionColumns = "s.id, s.account_id, s.identity_id, s.epoch, s.proofs, s.created_at, s.last_seen_at, s.expires_at, s.address, s.user_agent, s.unusual, s.policy_epoch <> a.policy_epoch"
+
+// liveSessions are sessions of their identity's present epoch.
+const liveSessions = " FROM session s JOIN identity i ON i.id = s.identity_id AND i.epoch = s.epoch JOIN account a ON a.id = s.account_id"
 
 func scanSession(scan func(...any) error) (s session.Session, err error) {
 	var proofs string
 	var created, seen, expires int64
-	if err = scan(&s.ID, &s.Account, &s.Identity, &s.Epoch, &proofs, &created, &seen, &expires, &s.Address, &s.UserAgent); err != nil {
+	if err = scan(&s.ID, &s.Account, &s.Identity, &s.Epoch, &proofs, &created, &seen, &expires, &s.Address, &s.UserAgent, &s.Unusual, &s.Stale); err != nil {
 		return s, err
 	}
 	s.CreatedAt, s.LastSeenAt, s.ExpiresAt = instant(created), instant(seen), instant(expires)
@@ -39,7 +51,7 @@ func scanSession(scan func(...any) error) (s session.Session, err error) {
 // from before the identity's present epoch is no session.
 func (r *Reader) sessionByHash(hash []byte) (session.Session, error) {
 	return scanSession(func(into ...any) error {
-		return r.row("SELECT "+sessionColumns+" FROM session s JOIN identity i ON i.id = s.identity_id AND i.epoch = s.epoch WHERE s.token_hash = $1", []any{hash}, into...)
+		return r.row("SELECT "+sessionColumns+liveSessions+" WHERE s.token_hash = $1", []any{hash}, into...)
 	})
 }
 
@@ -59,7 +71,7 @@ func (r *Reader) Session(hash []byte) (session.Session, error) {
 
 // Sessions returns the live sessions of an identity, newest first.
 func (r *Reader) Sessions(a account.ID, i account.IdentityID) (list []session.Session, err error) {
-	err = r.each("SELECT "+sessionColumns+" FROM session s JOIN identity i ON i.id = s.identity_id AND i.epoch = s.epoch WHERE s.account_id = $1 AND s.identity_id = $2 ORDER BY s.last_seen_at DESC, s.id DESC", []any{a, i},
+	err = r.each("SELECT "+sessionColumns+liveSessions+" WHERE s.account_id = $1 AND s.identity_id = $2 ORDER BY s.last_seen_at DESC, s.id DESC", []any{a, i},
 		func(scan func(...any) error) error {
 			s, err := scanSession(scan)
 			list = append(list, s)
@@ -96,6 +108,38 @@ func (tx *Tx) EndSession(i account.IdentityID, id string, gone error) error {
 func (tx *Tx) EndOtherSessions(i account.IdentityID, keep string) (int64, error) {
 	tx.revoked(i)
 	return tx.exec("DELETE FROM session WHERE identity_id = $1 AND id <> $2", i, keep)
+}
+
+// EndSessions ends all sessions of an identity, and returns how many.
+func (tx *Tx) EndSessions(i account.IdentityID) (int64, error) {
+	tx.revoked(i)
+	return tx.exec("DELETE FROM session WHERE identity_id = $1", i)
+}
+
+// RecheckSessions has every session of an identity checked anew against what
+// its account asks. It waits for a write that has the identity locked: that
+// may be holding one by what it read before.
+func (tx *Tx) RecheckSessions(i account.IdentityID) error {
+	if _, err := tx.Identity(i); err != nil {
+		return err
+	}
+	tx.revoked(i)
+	_, err := tx.exec("UPDATE session SET policy_epoch = -1 WHERE identity_id = $1", i)
+	return err
+}
+
+// HoldSession notes that a session meets what its account asks, and until when
+// it lasts now; ErrNoRow when it is no more. What was asked must have been
+// read by Facts in the same write, after Identity locked whose it is.
+func (tx *Tx) HoldSession(id string, expires time.Time) error {
+	var a account.ID
+	var i account.IdentityID
+	if err := tx.row("SELECT account_id, identity_id FROM session WHERE id = $1", []any{id}, &a, &i); err != nil {
+		return err
+	}
+	tx.revoked(i)
+	return tx.one(ErrNoRow, "UPDATE session SET expires_at = $2, policy_epoch = COALESCE(NULLIF(CAST($3 AS BIGINT), -1), (SELECT a.policy_epoch FROM account a WHERE a.id = session.account_id)) WHERE id = $1",
+		id, micros(expires), tx.policyEpoch(a))
 }
 
 // AddVerification keeps a verification made in a session.

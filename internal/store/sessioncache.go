@@ -18,8 +18,9 @@ const sessionTrust = time.Second
 type sessionCache struct {
 	entries *otter.Cache[string, cachedSession]
 
-	mu      sync.RWMutex
-	revoked map[account.IdentityID]time.Time
+	mu       sync.RWMutex
+	revoked  map[account.IdentityID]time.Time
+	accounts map[account.ID]time.Time // of which every session was revoked
 }
 
 type cachedSession struct {
@@ -29,8 +30,9 @@ type cachedSession struct {
 
 func newSessionCache() *sessionCache {
 	return &sessionCache{
-		entries: otter.Must(&otter.Options[string, cachedSession]{MaximumSize: 10_000}),
-		revoked: map[account.IdentityID]time.Time{},
+		entries:  otter.Must(&otter.Options[string, cachedSession]{MaximumSize: 10_000}),
+		revoked:  map[account.IdentityID]time.Time{},
+		accounts: map[account.ID]time.Time{},
 	}
 }
 
@@ -41,8 +43,9 @@ func (c *sessionCache) get(hash []byte, now time.Time) (session.Session, bool) {
 	}
 	c.mu.RLock()
 	at, revoked := c.revoked[e.session.Identity]
+	all, changed := c.accounts[e.session.Account]
 	c.mu.RUnlock()
-	if revoked && !e.readAt.After(at) {
+	if revoked && !e.readAt.After(at) || changed && !e.readAt.After(all) {
 		return session.Session{}, false
 	}
 	return e.session, true
@@ -56,16 +59,33 @@ func (c *sessionCache) put(hash []byte, s session.Session, readAt time.Time) {
 func (c *sessionCache) revoke(i account.IdentityID, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for other, at := range c.revoked {
+	note(c.revoked, i, now)
+}
+
+// revokeAccount does so for every identity of the account.
+func (c *sessionCache) revokeAccount(a account.ID, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	note(c.accounts, a, now)
+}
+
+// note adds a revocation and drops those that no cached entry is older than.
+func note[K comparable](revoked map[K]time.Time, key K, now time.Time) {
+	for other, at := range revoked {
 		if now.Sub(at) > 2*sessionTrust {
-			delete(c.revoked, other)
+			delete(revoked, other)
 		}
 	}
-	c.revoked[i] = now
+	revoked[key] = now
 }
 
 // revoked is called by every write that ends or renews sessions: before the
 // commit has answered, nobody may rely on the end, after it everybody must.
 func (tx *Tx) revoked(i account.IdentityID) {
 	tx.onDone = append(tx.onDone, func() { tx.db.sessions.revoke(i, tx.db.config.Now()) })
+}
+
+// revokedAll is called by a write that touches every session of an account.
+func (tx *Tx) revokedAll(a account.ID) {
+	tx.onDone = append(tx.onDone, func() { tx.db.sessions.revokeAccount(a, tx.db.config.Now()) })
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
+	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/fault"
 	"countersign/internal/secret"
@@ -48,7 +49,11 @@ type Config struct {
 	Random    io.Reader
 	Log       *slog.Logger
 	Isolation sql.IsolationLevel // of writes on PostgreSQL; zero: READ COMMITTED
+	Suffix    string             // of user principal names, after the alias; empty: DefaultSuffix
 }
+
+// DefaultSuffix is that of a server that has no name of its own.
+const DefaultSuffix = "ram.localhost"
 
 // A DB is an open store.
 type DB struct {
@@ -74,6 +79,9 @@ type DB struct {
 func Open(ctx context.Context, c Config) (*DB, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Suffix == "" {
+		c.Suffix = DefaultSuffix
 	}
 	db := &DB{config: c, woken: make(chan struct{}, 1), sessions: newSessionCache()}
 	var err error
@@ -223,7 +231,8 @@ func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, f func(tx *Tx) e
 		return err
 	}
 	defer func() { _ = t.Rollback() }()
-	tx := &Tx{Reader: Reader{db: db, ctx: ctx, q: t}, Now: db.config.Now(), Actor: actor}
+	now := db.config.Now()
+	tx := &Tx{Reader: Reader{db: db, ctx: ctx, q: t, at: now, epochs: map[account.ID]int64{}}, Now: now, Actor: actor}
 	if err := f(tx); err != nil {
 		return err
 	}
@@ -253,6 +262,16 @@ type Reader struct {
 	q   queryer
 
 	peek bool
+
+	at     time.Time            // of the write; zero outside one
+	epochs map[account.ID]int64 // of the settings that the write decided by
+}
+
+func (r *Reader) now() time.Time {
+	if r.at.IsZero() {
+		return r.db.config.Now()
+	}
+	return r.at
 }
 
 // Peek returns a reader within the write that locks nothing: for what is only

@@ -73,6 +73,22 @@ func (tx *Tx) UncountSince(scope string, at time.Time) error {
 	return err
 }
 
+// Hold has the window of a scope end d from now, whatever it holds.
+func (tx *Tx) Hold(scope string, d time.Duration) error {
+	_, err := tx.exec(`INSERT INTO throttle_window AS w (scope, started_at, ends_at, counted) VALUES ($1, $2, $3, 1)
+		ON CONFLICT (scope) DO UPDATE SET
+			counted = CASE WHEN w.ends_at <= $2 OR w.counted < 1 THEN 1 ELSE w.counted END,
+			started_at = CASE WHEN w.ends_at <= $2 THEN $2 ELSE w.started_at END,
+			ends_at = $3`, scope, micros(tx.Now), micros(tx.Now.Add(d)))
+	return err
+}
+
+// ClearCount forgets the window of a scope.
+func (tx *Tx) ClearCount(scope string) error {
+	_, err := tx.exec("DELETE FROM throttle_window WHERE scope = $1", scope)
+	return err
+}
+
 // Counted returns how much the running window of a scope holds, and when it ends.
 func (r *Reader) Counted(scope string, now time.Time) (n int, wait time.Duration, err error) {
 	var ends int64
@@ -163,5 +179,40 @@ func (tx *Tx) RefundKnownDevice(id string) error {
 // ClearKnownDevice forgets the failures of the device: its owner was right.
 func (tx *Tx) ClearKnownDevice(id string) error {
 	_, err := tx.exec("UPDATE known_device SET fails = 0 WHERE id = $1", id)
+	return err
+}
+
+// KnownDevices returns the browsers that are known of an identity, the one
+// used last first.
+func (r *Reader) KnownDevices(a account.ID, i account.IdentityID) (list []session.KnownDevice, err error) {
+	err = r.each("SELECT id, fails, created_at, last_used_at FROM known_device WHERE account_id = $1 AND identity_id = $2 AND last_used_at > $3 ORDER BY last_used_at DESC, id DESC",
+		[]any{a, i, micros(r.now().Add(-session.KnownDeviceLifetime))},
+		func(scan func(...any) error) error {
+			d := session.KnownDevice{Account: a, Identity: i}
+			var created, used int64
+			err := scan(&d.ID, &d.Fails, &created, &used)
+			d.CreatedAt, d.LastUsedAt = instant(created), instant(used)
+			list = append(list, d)
+			return err
+		})
+	return list, err
+}
+
+// DropKnownDevices makes every browser of an identity unknown, and returns how
+// many there were.
+func (tx *Tx) DropKnownDevices(i account.IdentityID) (int64, error) {
+	return tx.exec("DELETE FROM known_device WHERE identity_id = $1", i)
+}
+
+// NetworkSeen reports whether the identity signed in from the network since.
+func (r *Reader) NetworkSeen(a account.ID, i account.IdentityID, network string, since time.Time) (seen bool, err error) {
+	err = r.row("SELECT EXISTS (SELECT 1 FROM seen_network WHERE account_id = $1 AND identity_id = $2 AND network = $3 AND last_at >= $4)", []any{a, i, network, micros(since)}, &seen)
+	return seen, err
+}
+
+// SeeNetwork notes that the identity signs in from the network now.
+func (tx *Tx) SeeNetwork(a account.ID, i account.IdentityID, network string) error {
+	_, err := tx.exec(`INSERT INTO seen_network (account_id, identity_id, network, last_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (account_id, identity_id, network) DO UPDATE SET last_at = $4`, a, i, network, micros(tx.Now))
 	return err
 }

@@ -59,7 +59,7 @@ func (w *World) Budget(i account.Identity) (b throttle.Budget) {
 // Password gives the right password and returns where the sign-in stands.
 func (w *World) Password(v prove.Visitor, email string) signin.Progress {
 	w.T.Helper()
-	p, err := w.SignIn.Begin(w.T.Context(), v, email, Password, "")
+	p, err := w.SignIn.Begin(w.T.Context(), v, prove.Door{}, email, Password, "")
 	if err != nil {
 		w.T.Fatalf("sign in as %s: %v", email, err)
 	}

@@ -39,6 +39,7 @@ func NewSite(t testing.TB, e storetest.Engine, change func(*config.Config)) *Sit
 	s.URL = "http://" + strings.Replace(s.web.Listener.Addr().String(), "127.0.0.1", "localhost", 1)
 	c := config.Config{Listen: "localhost:0", Data: t.TempDir(), PublicURL: s.URL, ServiceName: "Countersign", Contact: "help@example.com", SignUp: "closed",
 		SessionLength: 6 * time.Hour, SessionIdle: time.Hour, FleetAlarm: 1000, SendCeiling: 10_000, Dev: true, LogFormat: "text"}
+	c.RAMSuffix, c.Quota = Suffix, config.Quota(account.DefaultQuotas)
 	c.SMS = config.SMS{Ceiling: 5000, CountryCeiling: 1000}
 	c.Argon2 = config.Argon2{Memory: 19456, Passes: 2, Waiting: 64}
 	if e != storetest.SQLite {

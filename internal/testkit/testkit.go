@@ -30,6 +30,9 @@ import (
 // CheapHash is a password hash for tests that are not about hashing.
 var CheapHash = secret.Argon2{MemoryKiB: 64, Passes: 1, Threads: 1}
 
+// Suffix is that of user principal names.
+const Suffix = "ram.localhost"
+
 // Password is one that every rule accepts.
 const Password = "plum otter vines sky"
 
@@ -54,7 +57,7 @@ func New(t testing.TB, e storetest.Engine) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Prover = &prove.Prover{DB: w.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1000, Sending: prove.Sending{Ceiling: throttle.Ceiling{All: 10_000, Text: 5000, Country: 1000}}, Service: message.Service{Name: "Countersign", URL: "https://id.example.com"}}
+	w.Prover = &prove.Prover{DB: w.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1000, Quotas: account.DefaultQuotas, Suffix: Suffix, Sending: prove.Sending{Ceiling: throttle.Ceiling{All: 10_000, Text: 5000, Country: 1000}}, Service: message.Service{Name: "Countersign", URL: "https://id.example.com"}}
 	w.SignIn = &signin.Flow{Prover: w.Prover, Lifetimes: session.Default}
 	w.SignUp = &signup.Flow{Prover: w.Prover, Open: true}
 	w.Verify = &verify.Flow{Prover: w.Prover}
@@ -107,7 +110,7 @@ func (w *World) Bind(i account.Identity) *App {
 // code of app.
 func (w *World) Signed(v prove.Visitor, email string, app *App) (prove.Signed, secret.Token) {
 	w.T.Helper()
-	p, err := w.SignIn.Begin(w.T.Context(), v, email, Password, "")
+	p, err := w.SignIn.Begin(w.T.Context(), v, prove.Door{}, email, Password, "")
 	if err == nil && app != nil {
 		p, err = w.SignIn.Answer(w.T.Context(), v, p.Token, prove.Answer{Method: factor.VirtualMFA, Codes: []string{app.Code(0)}})
 	}

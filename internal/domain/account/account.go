@@ -17,18 +17,12 @@ type IdentityID string
 // IDDigits is the length of an account ID.
 const IDDigits = 16
 
-// An Account is a tenant: one owner, later its RAM users, and its settings.
+// An Account is a tenant: one owner, its RAM users, and its settings.
 type Account struct {
 	ID        ID
 	Alias     string // the account ID until the owner chooses another
 	CreatedAt time.Time
 }
-
-// A Role says what an identity is within its account.
-type Role string
-
-// Owner is the primary account's own identity.
-const Owner Role = "owner"
 
 // An Identity is whoever can sign in.
 type Identity struct {
@@ -43,10 +37,26 @@ type Identity struct {
 	Locale            string
 	Epoch             int64 // rises whenever a credential changes: what was granted before is void
 	CreatedAt         time.Time
+
+	// Of RAM users, whose Email is their profile's: information, never proof.
+	UserName     string
+	Domain       string // after the @: the account's alias and the server's suffix
+	DisplayName  string
+	Comments     string
+	LastSignInAt time.Time
 }
 
-// Name is what pages and messages call the identity.
-func (i Identity) Name() string { return i.Email }
+// IsOwner reports whether it is the primary account's own identity.
+func (i Identity) IsOwner() bool { return i.Role == Owner }
+
+// Name is what pages and messages call the identity: the sign-in email of an
+// owner, the user principal name of a RAM user.
+func (i Identity) Name() string {
+	if i.UserName == "" {
+		return i.Email
+	}
+	return i.UserName + "@" + i.Domain
+}
 
 // Faults about addresses.
 var (

@@ -29,6 +29,15 @@ var (
 	ErrPasswordSame    = fault.New(fault.Invalid, "password.same").On("new_password")
 )
 
+// PasswordMin is the shortest password where a second factor is always asked,
+// and where it is not.
+func PasswordMin(mfa bool) int {
+	if mfa {
+		return PasswordMinWithMFA
+	}
+	return PasswordMinAlone
+}
+
 // guessableBelow is the number of guesses under which a password counts as
 // common: it is on the list, or a list word with the usual decorations.
 const guessableBelow = 1e6
@@ -37,10 +46,7 @@ const guessableBelow = 1e6
 // known by the context words given (sign-in name, account, product).
 // There are no rules about kinds of characters.
 func CheckPassword(password string, mfa bool, context ...string) error {
-	minimum := PasswordMinAlone
-	if mfa {
-		minimum = PasswordMinWithMFA
-	}
+	minimum := PasswordMin(mfa)
 	password = norm.NFC.String(password)
 	length := utf8.RuneCountInString(password)
 	switch {

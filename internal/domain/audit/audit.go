@@ -44,6 +44,28 @@ const (
 	ProtectionModify    Name = "ProtectionModify"
 	ProtectionRemove    Name = "ProtectionRemove"
 	SendAlarm           Name = "SendAlarm"
+
+	UserCreate           Name = "CreateUser"
+	UserUpdate           Name = "UpdateUser"
+	UserDelete           Name = "DeleteUser"
+	UserExport           Name = "ExportUsers"
+	ProfileCreate        Name = "CreateLoginProfile"
+	ProfileUpdate        Name = "UpdateLoginProfile"
+	ProfileDelete        Name = "DeleteLoginProfile"
+	RoleModify           Name = "SetUserRole"
+	PreferenceModify     Name = "SetSecurityPreference"
+	PasswordPolicyModify Name = "SetPasswordPolicy"
+	AliasModify          Name = "SetAccountAlias"
+	DomainAdd            Name = "CreateDomainAlias"
+	DomainVerify         Name = "VerifyDomainAlias"
+	DomainRemove         Name = "DeleteDomainAlias"
+	TicketCreate         Name = "CreateEnrolmentTicket"
+	IdleDisable          Name = "DisableIdleUser"
+	DevicesForget        Name = "ForgetDevices"
+	PasswordLock         Name = "PasswordLock"
+	RecoveryStart        Name = "RecoveryStart"
+	RecoveryCancel       Name = "RecoveryCancel"
+	RecoveryFinish       Name = "RecoveryFinish"
 )
 
 // Operator is the chain of what concerns no account.

@@ -30,6 +30,8 @@ const (
 
 	Contact Kind = "contact" // a new phone or sign-in email
 	Protect Kind = "protect" // a choice in Account Protection
+	Shown   Kind = "shown"   // what is shown once: passwords, a ticket
+	Draft   Kind = "draft"   // a form that waits for a verification
 )
 
 // A Ceremony holds facts; the next step is computed from them.
@@ -64,6 +66,12 @@ type Private struct {
 	Country    string             `json:"country,omitempty"` // as chosen beside the phone
 	Name       string             `json:"name,omitempty"`    // of a device, as typed
 	Protection *policy.Protection `json:"protection,omitempty"`
+
+	Replaces string              `json:"replaces,omitempty"` // id of the device that goes when the new one stands
+	Bound    bool                `json:"bound,omitempty"`    // a device was bound in this sign-in
+	Shown    []byte              `json:"shown,omitempty"`
+	Path     string              `json:"path,omitempty"` // that the form was posted to
+	Form     map[string][]string `json:"form,omitempty"`
 }
 
 // Faults about ceremonies.

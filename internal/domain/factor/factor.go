@@ -16,12 +16,13 @@ const (
 	SMS          Method = "sms"
 	VirtualMFA   Method = "virtual_mfa"
 	RecoveryCode Method = "recovery_code"
+	Ticket       Method = "ticket" // of re-enrolment: handed over by an administrator or the operator
 )
 
 // strength orders the methods (NIST SP 800-63B-4 §3): a stronger one may
 // change a weaker one, never the other way round. A recovery code stands in
-// for the device it was made with.
-var strength = map[Method]int{Password: 1, Email: 2, SMS: 3, VirtualMFA: 4, RecoveryCode: 4}
+// for the device it was made with, a ticket for the one that was lost.
+var strength = map[Method]int{Password: 1, Email: 2, SMS: 3, VirtualMFA: 4, RecoveryCode: 4, Ticket: 4}
 
 // Strength returns the rank of m; 0 for what is no method.
 func (m Method) Strength() int { return strength[m] }

@@ -33,11 +33,25 @@ const (
 	SignUpKnown       Kind = "signup_known" // someone signed up with an address that has an account
 	EmailKnown        Kind = "email_known"  // someone wants to sign in with an address that has an account
 	kindCode          Kind = "code"
+
+	DeviceUnboundByAdmin Kind = "device_unbound_by_admin"
+	PasswordSetByAdmin   Kind = "password_set_by_admin"
+	TicketMade           Kind = "ticket_made"
+	SignInDisabled       Kind = "signin_disabled"
+	RoleChanged          Kind = "role_changed"
+	PasswordLocked       Kind = "password_locked"
+	RecoveryStarted      Kind = "recovery_started"
+	RecoveryCancelled    Kind = "recovery_cancelled"
 )
 
 // urgent are the notices that go to the phone too: whoever holds the mailbox
 // must not be the only one to hear of them.
-var urgent = []Kind{DeviceBound, DeviceUnbound, PasswordChanged, RecoveryCodeUsed, EmailChanged, ProtectionChanged, ProtectionOff}
+var urgent = []Kind{DeviceBound, DeviceUnbound, PasswordChanged, RecoveryCodeUsed, EmailChanged, ProtectionChanged, ProtectionOff,
+	DeviceUnboundByAdmin, PasswordSetByAdmin, TicketMade, RecoveryStarted}
+
+// administered are the notices of what an administrator, or a rule of the
+// account, did: whose browser it was is not the reader's concern.
+var administered = []Kind{DeviceUnboundByAdmin, PasswordSetByAdmin, TicketMade, SignInDisabled, RoleChanged}
 
 // Urgent reports whether a notice goes to the phone too.
 func (k Kind) Urgent() bool { return slices.Contains(urgent, k) }
@@ -147,6 +161,10 @@ func (s Service) Notice(i account.Identity, to Recipient, kind Kind, c Circumsta
 	}
 	key := "mail." + string(kind)
 	m.Subject = l.T(key+".subject", "Service", s.Name)
+	if slices.Contains(administered, kind) {
+		m.Text = s.text(l, l.T(key+".text", "Service", s.Name, "Name", i.Name()), l.T("mail.when", "Time", l.Time(c.At)), l.T("mail.not_you.administrator"))
+		return m
+	}
 	m.Text = s.text(l,
 		l.T(key+".text", "Service", s.Name, "Name", i.Name()),
 		l.T("mail.circumstances", "Time", l.Time(c.At), "Address", c.Address, "Browser", Browser(l, c.UserAgent)),

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"countersign/internal/domain/account"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
 )
@@ -42,7 +43,7 @@ type bound int
 const everything bound = 15
 
 func (b bound) facts() policy.Facts {
-	f := policy.Facts{EmailConfirmed: b&1 != 0, Phone: b&2 != 0, VirtualMFA: b&4 != 0}
+	f := policy.Facts{Role: account.Owner, EmailConfirmed: b&1 != 0, Phone: b&2 != 0, VirtualMFA: b&4 != 0}
 	if b&8 != 0 {
 		f.RecoveryCodes = 3
 	}
@@ -185,7 +186,7 @@ func TestDecisionsAreThoseOfTheGoldenFile(t *testing.T) {
 		names, blocks = append(names, []string{name}), append(blocks, block)
 	}
 	add(string(policy.SignInScenario), tableOf(policy.SignInScenario, ""))
-	scenarios := []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions, application}
+	scenarios := []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions, policy.ManageUsers, policy.ChangePolicy, application}
 	for _, chooses := range []factor.Method{"", factor.SMS, factor.VirtualMFA} {
 		for _, s := range scenarios {
 			name := string(s)

@@ -96,7 +96,7 @@ func (p point) least() int {
 	return least
 }
 
-var scenariosOfActions = []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions, application}
+var scenariosOfActions = []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions, policy.ManageUsers, policy.ChangePolicy, application}
 
 // allProofs are sessions: none, every set of methods beside the password, just
 // fresh, and each alone, too old.

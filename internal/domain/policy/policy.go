@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -19,24 +20,47 @@ const (
 	Complete     Step = "complete"
 	Verify       Step = "verify"        // a second step, or identity verification
 	ConfirmEmail Step = "confirm_email" // the address was never confirmed
+	Bind         Step = "bind"          // a device comes first
+	NewPassword  Step = "new_password"  // a password of one's own
 	Refuse       Step = "refuse"        // nothing this identity has is allowed here
 )
 
 // Facts are what the store knows about an identity and a sign-in under way.
 type Facts struct {
 	Role           account.Role
-	EmailConfirmed bool
+	EmailConfirmed bool // codes can be sent to the sign-in email
 	Phone          bool // one is attached
 	VirtualMFA     bool
 	RecoveryCodes  int // unused ones
 	Protection     Protection
 	Proofs         []factor.Proof // given so far
+
+	Recovering bool // the operator's recovery is open: its ticket leads to a new device
+
+	// Of RAM users.
+	Settings          account.Settings
+	Profile           account.Profile
+	PasswordChangedAt time.Time
+	Reenrol           bool // a device was taken off by an administrator: binding takes the ticket
+
+	Circumstances
+}
+
+// Circumstances are those of one sign-in.
+type Circumstances struct {
+	Now        time.Time
+	Address    netip.Addr
+	Unusual    bool // an unknown browser, or a network not seen for 30 days
+	Remembered bool // the browser is not asked again within 7 days
 }
 
 // A Decision is the answer: a step, and the methods that take it, best first.
 type Decision struct {
 	Step    Step
 	Methods []factor.Method
+
+	Reason *fault.Fault // of a refusal; nil: nothing that is bound is allowed
+	Grace  bool         // complete without the device that is due: the session ends with the grace
 }
 
 // ErrMethod says that the method chosen is not one of those that count here.
@@ -47,7 +71,12 @@ func (d Decision) Allows(m factor.Method) bool { return slices.Contains(d.Method
 
 // MFA reports whether a second factor is asked at every sign-in: the password
 // is then never the only one.
-func (f Facts) MFA() bool { return f.signInFloor() > 0 }
+func (f Facts) MFA() bool {
+	if f.Role != account.Owner {
+		return f.userMFA()
+	}
+	return f.signInFloor() > 0
+}
 
 // SecondFactor reports whether something beyond password and mailbox is bound
 // that counts as an authenticator: recovery codes stand in for it.
@@ -67,6 +96,9 @@ func (f Facts) bound() (methods []factor.Method) {
 	}
 	if f.RecoveryCodes > 0 && f.SecondFactor() {
 		methods = append(methods, factor.RecoveryCode)
+	}
+	if f.Role != account.Owner {
+		return f.userMethods(methods)
 	}
 	return methods
 }
@@ -99,6 +131,9 @@ func (f Facts) signInFloor() int {
 // mailbox counts only while it is all there is, so that a stolen one can
 // neither replace a device nor bind a stronger one beside it.
 func (f Facts) identityFloor() int {
+	if f.Role != account.Owner {
+		return f.userFloor()
+	}
 	floor := max(factor.Email.Strength(), f.Protection.Method.Strength())
 	switch {
 	case f.VirtualMFA:
@@ -119,25 +154,43 @@ func (f Facts) proved(methods []factor.Method, since time.Time) bool {
 // SignIn decides what a sign-in still needs.
 func SignIn(f Facts) Decision {
 	if !f.proved([]factor.Method{factor.Password}, time.Time{}) {
-		return Decision{Refuse, nil}
+		return Decision{Step: Refuse}
+	}
+	if f.Role != account.Owner {
+		return f.signInUser()
 	}
 	if !f.EmailConfirmed {
 		if !f.proved([]factor.Method{factor.Email}, time.Time{}) {
-			return Decision{ConfirmEmail, []factor.Method{factor.Email}}
+			return Decision{Step: ConfirmEmail, Methods: []factor.Method{factor.Email}}
 		}
 	}
+	if f.Recovered() {
+		return Decision{Step: Bind, Methods: []factor.Method{factor.VirtualMFA}}
+	}
 	floor := f.signInFloor()
+	if f.Recovering && f.SecondFactor() { // the way to the ticket, or the proof that it is not needed
+		floor = max(floor, f.identityFloor())
+	}
 	if floor == 0 {
-		return Decision{Complete, nil}
+		return Decision{Step: Complete}
 	}
 	methods := f.atLeast(floor)
-	switch {
-	case len(methods) == 0:
-		return Decision{Refuse, nil}
-	case f.proved(methods, time.Time{}):
-		return Decision{Complete, nil}
+	if f.proved(methods, time.Time{}) {
+		return Decision{Step: Complete}
 	}
-	return Decision{Verify, methods}
+	if f.Recovering {
+		methods = append(methods, factor.Ticket)
+	}
+	if len(methods) == 0 {
+		return Decision{Step: Refuse}
+	}
+	return Decision{Step: Verify, Methods: methods}
+}
+
+// Recovered reports whether the ticket of the operator's recovery was shown:
+// what is bound now is lost, and a new device comes first.
+func (f Facts) Recovered() bool {
+	return f.Recovering && f.proved([]factor.Method{factor.Ticket}, time.Time{})
 }
 
 // A Scenario is a named kind of action that can demand verification.
@@ -150,14 +203,16 @@ const (
 	ChangeContact  Scenario = "change-contact"
 	ManageMFA      Scenario = "manage-mfa"
 	ManageSessions Scenario = "manage-sessions"
+	ManageUsers    Scenario = "manage-users"
+	ChangePolicy   Scenario = "change-policy"
 )
 
 // Scenarios are those that Account Protection offers, in the order of its page.
-var Scenarios = []Scenario{SignInScenario, ChangePassword, ChangeContact, ManageMFA}
+var Scenarios = []Scenario{SignInScenario, ChangePassword, ChangeContact, ManageMFA, ManageUsers, ChangePolicy}
 
 // always are the scenarios that take an identity verification whatever is
 // chosen.
-var always = []Scenario{ChangePassword, ChangeContact, ManageMFA, ManageSessions}
+var always = []Scenario{ChangePassword, ChangeContact, ManageMFA, ManageSessions, ManageUsers, ChangePolicy}
 
 // ProtectionMethods are the methods that Account Protection offers, strongest
 // first.
@@ -214,6 +269,8 @@ type Action struct {
 	Object      string        // what people call the object
 	Chosen      factor.Method // or the method that is the object, which has a name in every language
 	Destructive bool          // takes a proof of its own, used once
+	Binds       bool          // adds a device
+	Owners      bool          // is the primary account's own: no RAM user has it
 }
 
 // About is the action with the name of its object.
@@ -249,6 +306,9 @@ type Given struct {
 // are the session's.
 func Permit(a Action, f Facts, given []Given, now time.Time) (Decision, Given) {
 	floor := 0
+	if reason := f.managed(a); reason != nil {
+		return Decision{Step: Refuse, Reason: reason}, Given{}
+	}
 	if slices.Contains(always, a.Scenario) {
 		floor = max(floor, f.identityFloor())
 	}
@@ -256,7 +316,7 @@ func Permit(a Action, f Facts, given []Given, now time.Time) (Decision, Given) {
 		floor = max(floor, f.Protection.Method.Strength())
 	}
 	if floor == 0 {
-		return Decision{Complete, nil}, Given{}
+		return Decision{Step: Complete}, Given{}
 	}
 	methods := f.atLeast(floor)
 	if slices.Contains(methods, a.Chosen) { // whoever chooses a method shows that they have it
@@ -266,16 +326,16 @@ func Permit(a Action, f Facts, given []Given, now time.Time) (Decision, Given) {
 	for _, g := range given {
 		same := g.Scenario == a.Scenario && (!a.Destructive || g.Action == a.Name && g.Target == a.Target)
 		if same && !g.At.Before(since) && slices.Contains(methods, g.Method) {
-			return Decision{Complete, methods}, g
+			return Decision{Step: Complete, Methods: methods}, g
 		}
 	}
 	if !a.Destructive && f.proved(without(methods, factor.RecoveryCode), since) {
-		return Decision{Complete, methods}, Given{}
+		return Decision{Step: Complete, Methods: methods}, Given{}
 	}
 	if len(methods) == 0 {
-		return Decision{Refuse, nil}, Given{}
+		return Decision{Step: Refuse}, Given{}
 	}
-	return Decision{Verify, methods}, Given{}
+	return Decision{Step: Verify, Methods: methods}, Given{}
 }
 
 func without(methods []factor.Method, m factor.Method) []factor.Method {

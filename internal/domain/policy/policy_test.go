@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"countersign/internal/domain/account"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
 )
@@ -63,7 +64,7 @@ func TestSignInTable(t *testing.T) {
 }
 
 func facts(has, gave string, age time.Duration) policy.Facts {
-	f := policy.Facts{EmailConfirmed: strings.Contains(has, "confirmed"), VirtualMFA: strings.Contains(has, "device"), Proofs: proofs(gave, age)}
+	f := policy.Facts{Role: account.Owner, EmailConfirmed: strings.Contains(has, "confirmed"), VirtualMFA: strings.Contains(has, "device"), Proofs: proofs(gave, age)}
 	if strings.Contains(has, "codes") {
 		f.RecoveryCodes = 3
 	}
@@ -177,14 +178,14 @@ func TestIdentityVerificationTakesTheStrongestThatIsBound(t *testing.T) {
 		{"phone", "virtual_mfa", "refuse"},
 		{"phone codes", "virtual_mfa", "verify recovery_code"},
 	} {
-		f := policy.Facts{EmailConfirmed: true, Phone: strings.Contains(c.has, "phone"), VirtualMFA: strings.Contains(c.has, "device"), Proofs: proofs("password email", 0)}
+		f := policy.Facts{Role: account.Owner, EmailConfirmed: true, Phone: strings.Contains(c.has, "phone"), VirtualMFA: strings.Contains(c.has, "device"), Proofs: proofs("password email", 0)}
 		if strings.Contains(c.has, "codes") {
 			f.RecoveryCodes = 3
 		}
 		if c.protects != "" {
 			f.Protection = policy.Protection{Method: factor.Method(c.protects), Scenarios: []policy.Scenario{policy.SignInScenario}}
 		}
-		for _, s := range []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions} {
+		for _, s := range []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions, policy.ManageUsers, policy.ChangePolicy} {
 			mailed := []policy.Given{{ID: "g", Scenario: s, Action: "x", Target: "y", Method: factor.Email, At: now}}
 			for _, destroys := range []bool{false, true} {
 				want := c.want
@@ -241,7 +242,7 @@ func TestWhoeverChoosesAMethodTheyHaveShowsItAndNoRecoveryCode(t *testing.T) {
 		{true, true, factor.SMS, "verify virtual_mfa recovery_code"}, // does not count beside the device
 		{true, true, "", "verify virtual_mfa recovery_code"},
 	} {
-		f := policy.Facts{EmailConfirmed: true, Phone: c.phone, VirtualMFA: c.device, RecoveryCodes: 3, Proofs: proofs("password", 0)}
+		f := policy.Facts{Role: account.Owner, EmailConfirmed: true, Phone: c.phone, VirtualMFA: c.device, RecoveryCodes: 3, Proofs: proofs("password", 0)}
 		given := []policy.Given{{ID: "g", Scenario: policy.ManageMFA, Action: "x", Target: "y", Method: factor.RecoveryCode, At: now}}
 		a := policy.Action{Scenario: policy.ManageMFA, Name: "x", Target: "y", Chosen: c.chooses, Destructive: true}
 		if d, _ := policy.Permit(a, f, nil, now); said(d) != c.want {

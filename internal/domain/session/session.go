@@ -21,6 +21,9 @@ type Session struct {
 	ExpiresAt  time.Time
 	Address    string
 	UserAgent  string
+
+	Stale   bool   // what its account asks of users has changed since it was checked
+	Unusual string // what was unusual about its sign-in; empty: nothing
 }
 
 // Lifetimes bound a session (NIST SP 800-63B-4 §2.2.3).
@@ -37,8 +40,9 @@ const SeenEvery = time.Minute
 
 // Faults about sessions.
 var (
-	ErrSignedOut = fault.New(fault.SignedOut, "session.signed_out")
-	ErrNotFound  = fault.New(fault.NotFound, "session.not_found")
+	ErrSignedOut    = fault.New(fault.SignedOut, "session.signed_out")
+	ErrRulesChanged = fault.New(fault.SignedOut, "session.rules_changed") // what it rests on is no longer enough
+	ErrNotFound     = fault.New(fault.NotFound, "session.not_found")
 )
 
 // Live reports whether the session is good at now.
@@ -56,6 +60,10 @@ type KnownDevice struct {
 	CreatedAt  time.Time
 	LastUsedAt time.Time
 }
+
+// NetworkLifetime is how long a network counts as usual without a sign-in from
+// there.
+const NetworkLifetime = 30 * 24 * time.Hour
 
 // KnownDeviceLifetime is how long a browser stays known without a sign-in.
 const KnownDeviceLifetime = 180 * 24 * time.Hour

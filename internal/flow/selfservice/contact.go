@@ -18,19 +18,13 @@ import (
 	"countersign/internal/store"
 )
 
-// phoneServes is how many identities one number may serve.
-const phoneServes = 6
-
-// attachesPerDay is far beyond what anybody does: the count serves as a lock.
-const attachesPerDay = 1 << 20
-
 // Faults about changing how someone is reached.
 var (
 	ErrContactGone  = fault.New(fault.Expired, "contact.gone")
 	ErrContactTries = fault.New(fault.Expired, "contact.no_tries")
 	ErrSamePhone    = fault.New(fault.Conflict, "phone.same").On("phone")
 	ErrSameEmail    = fault.New(fault.Conflict, "email.same").On("email")
-	ErrPhoneChanged = fault.New(fault.Conflict, "phone.changed_meanwhile")
+	ErrPhoneChanged = prove.ErrPhoneChanged
 	ErrNoPhone      = fault.New(fault.NotFound, "phone.none")
 )
 
@@ -69,24 +63,6 @@ func EmailAction(i account.Identity) policy.Action {
 	return ChangeEmail.About(account.MaskEmail(i.Email))
 }
 
-// phoneOf is the phone of an identity; the zero one where none is attached.
-func phoneOf(r *store.Reader, i account.Identity) (store.Phone, error) {
-	p, err := r.Phone(i.Account, i.ID)
-	if errors.Is(err, store.ErrNoRow) {
-		return store.Phone{}, nil
-	}
-	return p, err
-}
-
-// parsePhone reads a number to which text messages go.
-func (f *Flow) parsePhone(country, typed string) (account.Phone, error) {
-	number, err := account.ParsePhone(country, typed)
-	if err == nil && !f.Sending.Reaches(number.Country()) {
-		err = account.ErrPhoneCountry
-	}
-	return number, err
-}
-
 // ChangePhone begins to attach a number: a code goes there, and until it comes
 // back the present one stays in force. What was typed is kept under the id
 // returned even where a verification must come first.
@@ -94,11 +70,11 @@ func (f *Flow) ChangePhone(ctx context.Context, v prove.Visitor, s prove.Signed,
 	if err := f.Sending.Can(factor.SMS); err != nil {
 		return "", err
 	}
-	number, err := f.parsePhone(country, typed)
+	number, err := f.ParsePhone(country, typed)
 	if err != nil {
 		return "", err
 	}
-	present, err := phoneOf(f.DB.Read(ctx), s.Identity)
+	present, err := prove.PhoneOf(f.DB.Read(ctx), s.Identity)
 	if err != nil {
 		return "", err
 	}
@@ -199,25 +175,13 @@ func (f *Flow) Contact(ctx context.Context, v prove.Visitor, s prove.Signed, id 
 			return err
 		}
 		k = Contact{ID: c.ID, Method: destinationOf(c).Method, Email: c.Private.Email, Phone: c.Private.Phone, Country: c.Private.Country, Valid: message.ValidMinutes(tx.Now, c.CodeExpires(tx.Now))}
-		k.Digits, k.Resend, k.Fate, err = f.sentState(tx, v, s.Identity, c.ID, k.Method)
+		k.Digits, k.Resend, k.Fate, err = f.SentState(tx, v, s.Identity, c.ID, k.Method)
 		if k.Method == factor.Email { // what became of the mail would tell whose the address is
 			k.Delayed, k.Failed = false, false
 		}
 		return err
 	})
 	return k, err
-}
-
-func (f *Flow) sentState(tx *store.Tx, v prove.Visitor, i account.Identity, ceremonyID string, m factor.Method) (digits int, resend time.Duration, fate prove.Fate, err error) {
-	price, err := f.PriceIn(tx, v, i)
-	if err != nil {
-		return 0, 0, fate, err
-	}
-	if fate, err = prove.FateOf(tx.Peek(), ceremonyID, m); err != nil {
-		return 0, 0, fate, err
-	}
-	resend, err = prove.ResendIn(tx.Peek(), ceremonyID, tx.Now)
-	return throttle.DigitsAt(price), resend, fate, err
 }
 
 // SendContact sends another code to the new address or number.
@@ -269,7 +233,7 @@ func (f *Flow) ConfirmContact(ctx context.Context, v prove.Visitor, s prove.Sign
 			return err
 		}
 		if m == factor.SMS {
-			if err := f.attachPhone(tx, v, i, c.Action.Target, c.Private.Phone); err != nil {
+			if err := f.AttachPhone(tx, v, i, c.Action.Target, c.Private.Phone); err != nil {
 				return err
 			}
 			if token, err = f.renew(tx, s, proof); err != nil {
@@ -277,7 +241,7 @@ func (f *Flow) ConfirmContact(ctx context.Context, v prove.Visitor, s prove.Sign
 			}
 			left, _, err := tx.RecoveryCodesLeft(i.Account, i.ID)
 			if err == nil && left == 0 { // whoever loses the phone needs another way
-				err = f.newCodes(tx, s, i)
+				err = f.NewCodes(tx, s.Session.ID, i)
 			}
 			return err
 		}
@@ -291,45 +255,6 @@ func (f *Flow) ConfirmContact(ctx context.Context, v prove.Visitor, s prove.Sign
 		err = ErrContactTries
 	}
 	return m, token, err
-}
-
-// attachPhone puts a number that has answered in place of the one named by
-// old, and tells both.
-func (f *Flow) attachPhone(tx *store.Tx, v prove.Visitor, i account.Identity, old string, number account.Phone) error {
-	present, err := phoneOf(&tx.Reader, i)
-	if err != nil {
-		return err
-	}
-	// Whoever attaches the same number waits here until we are done, and then
-	// counts us too.
-	if _, _, err := tx.Count("attach:"+string(number), attachesPerDay, 24*time.Hour); err != nil {
-		return err
-	}
-	n, err := tx.PhoneIdentities(number)
-	if err != nil {
-		return err
-	}
-	if n >= phoneServes {
-		return account.ErrPhoneTaken
-	}
-	id, err := f.DB.NewID()
-	if err != nil {
-		return err
-	}
-	if err := tx.AttachPhone(i.Account, i.ID, old, store.Phone{ID: id, Number: number, BoundFrom: v.Address.String()}, ErrPhoneChanged); err != nil {
-		return err
-	}
-	event, kind := audit.Event{Account: i.Account, Name: audit.MobileBind, Identity: i.ID, Target: id, Details: map[string]string{"to": number.Mask()}}, message.PhoneAttached
-	tell := []message.Recipient{{Channel: message.SMS, To: string(number)}}
-	if old != "" {
-		event.Name, kind = audit.MobileModify, message.PhoneChanged
-		event.Details["from"] = present.Number.Mask()
-		tell = append(tell, message.Recipient{Channel: message.SMS, To: string(present.Number)})
-	}
-	if err := f.Notify(tx, v, i, kind, tell...); err != nil {
-		return err
-	}
-	return tx.Record(event)
 }
 
 // setEmail makes an address that has answered the one that signs in, and
@@ -349,7 +274,7 @@ func (f *Flow) setEmail(tx *store.Tx, v prove.Visitor, i account.Identity, email
 // RemovePhone takes the phone off. Every other session ends; the phone is told.
 func (f *Flow) RemovePhone(ctx context.Context, v prove.Visitor, s prove.Signed, id string) (token secret.Token, err error) {
 	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
-		present, err := phoneOf(&tx.Reader, s.Identity)
+		present, err := prove.PhoneOf(&tx.Reader, s.Identity)
 		if err != nil {
 			return err
 		}
@@ -360,8 +285,8 @@ func (f *Flow) RemovePhone(ctx context.Context, v prove.Visitor, s prove.Signed,
 		if err != nil {
 			return err
 		}
-		if facts.Protection.Method == factor.SMS {
-			return ErrProtects
+		if facts.Needs(factor.SMS) {
+			return needed(s.Identity)
 		}
 		i, err := f.Permit(tx, s, RemovePhoneAction(present))
 		if err != nil {

@@ -243,7 +243,7 @@ func TestAnOldEmailStaysInForceUntilTheNewOneHasAnswered(t *testing.T) {
 		if p := w.Password(testkit.From(3), "new@example.com"); p.Session == nil {
 			t.Error("the new address is not in force, or not confirmed")
 		}
-		_, err = w.SignIn.Begin(ctx(), testkit.From(3), alice, testkit.Password, "")
+		_, err = w.SignIn.Begin(ctx(), testkit.From(3), prove.Door{}, alice, testkit.Password, "")
 		testkit.Want(t, "sign in with the old one", err, prove.ErrCredentials)
 		for _, to := range []string{alice, "new@example.com", hers} {
 			wantTold(t, w, to, "[email_changed]")

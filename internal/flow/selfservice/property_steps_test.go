@@ -109,7 +109,7 @@ func (l *life) sweep() {
 }
 
 func (l *life) signIn() {
-	p, err := l.SignIn.Begin(ctx(), l.from(), l.i.Email, testkit.Password, "")
+	p, err := l.SignIn.Begin(ctx(), l.from(), prove.Door{}, l.i.Email, testkit.Password, "")
 	if err != nil {
 		return
 	}
@@ -269,7 +269,7 @@ func (l *life) bind() {
 		return
 	}
 	l.first(s, selfservice.BindVirtualMFA)
-	b, err := l.Self.BeginBind(ctx(), l.from(), s.Signed)
+	b, err := l.Self.BeginBind(ctx(), l.from(), s.Signed, "")
 	if err != nil {
 		return
 	}

@@ -74,7 +74,7 @@ var lives int
 func newLife(w *testkit.World, r *rapid.T, reached map[string]int) *life {
 	lives++
 	l := &life{World: w, r: r, i: w.Owner(fmt.Sprintf("life%d@example.com", lives)), recovery: map[string]bool{}, told: map[string][]string{}, reached: reached}
-	l.facts.EmailConfirmed = true
+	l.facts.Role, l.facts.EmailConfirmed = account.Owner, true
 	switch rapid.SampledFrom([]string{"bare", "bare", "phone", "protected", "protected", "device"}).Draw(r, "begins") {
 	case "phone":
 		l.phone, l.facts.Phone = l.Attach(l.i, l.number()), true

@@ -49,7 +49,7 @@ type Setup struct {
 	Wanted  policy.Protection
 	Facts   policy.Facts
 	Action  policy.Action
-	Binding Binding       // of StepDevice
+	Binding prove.Key     // of StepDevice
 	Phone   account.Phone // of StepCode
 	NewOne  bool          // the phone is yet to be attached
 	Country string        // as chosen beside it
@@ -112,6 +112,9 @@ func setAction(facts policy.Facts, id string, wanted policy.Protection) policy.A
 
 // permissible refuses a choice that its author could not live with.
 func permissible(facts policy.Facts, i account.Identity, wanted policy.Protection) error {
+	if !i.IsOwner() {
+		return policy.ErrOwners
+	}
 	p := facts.Protection
 	if p.Method == wanted.Method && strings.Join(words(p), " ") == strings.Join(words(wanted), " ") {
 		return ErrNothingNew
@@ -181,14 +184,14 @@ func (f *Flow) ProtectionSetup(ctx context.Context, v prove.Visitor, s prove.Sig
 		}
 		switch u.Step {
 		case StepDevice:
-			u.Binding = f.binding(c, s.Identity)
+			u.Binding = f.KeyOf(c, s.Identity)
 		case StepCode:
 			to, err := f.setupDestination(&tx.Reader, s.Identity, c)
 			if err != nil {
 				return err
 			}
 			u.Phone, u.Valid = to.Phone, message.ValidMinutes(tx.Now, c.CodeExpires(tx.Now))
-			u.Digits, u.Resend, u.Fate, err = f.sentState(tx, v, s.Identity, c.ID, factor.SMS)
+			u.Digits, u.Resend, u.Fate, err = f.SentState(tx, v, s.Identity, c.ID, factor.SMS)
 			return err
 		}
 		return nil
@@ -199,7 +202,7 @@ func (f *Flow) ProtectionSetup(ctx context.Context, v prove.Visitor, s prove.Sig
 // setupDestination is where the code of a set-up goes: the phone attached,
 // else the one that is to be.
 func (f *Flow) setupDestination(r *store.Reader, i account.Identity, c ceremony.Ceremony) (prove.Destination, error) {
-	present, err := phoneOf(r, i)
+	present, err := prove.PhoneOf(r, i)
 	if err != nil {
 		return prove.Destination{}, err
 	}
@@ -214,7 +217,7 @@ func (f *Flow) setupDestination(r *store.Reader, i account.Identity, c ceremony.
 
 // SetupNumber names the phone to be attached, and sends a code there.
 func (f *Flow) SetupNumber(ctx context.Context, v prove.Visitor, s prove.Signed, id, country, typed string) error {
-	number, err := f.parsePhone(country, typed)
+	number, err := f.ParsePhone(country, typed)
 	if err != nil {
 		return err
 	}
@@ -293,7 +296,7 @@ func (f *Flow) SaveProtection(ctx context.Context, v prove.Visitor, s prove.Sign
 
 // SetupDevice binds the virtual MFA device that shows code, and saves the choice.
 func (f *Flow) SetupDevice(ctx context.Context, v prove.Visitor, s prove.Signed, id, name, code string) (token secret.Token, err error) {
-	if name, err = deviceName(name); err != nil {
+	if name, err = prove.DeviceName(name); err != nil {
 		return token, err
 	}
 	if code, err = factor.ParseCode(code); err != nil {
@@ -317,7 +320,7 @@ func (f *Flow) SetupDevice(ctx context.Context, v prove.Visitor, s prove.Signed,
 			return tx.Record(audit.Event{Account: i.Account, Name: audit.MFABind, Identity: i.ID, Refused: fault.From(refusal).Code})
 		}
 		token, err = f.protect(tx, v, s, c, func(i account.Identity) (factor.Proof, error) {
-			return factor.Proof{Method: factor.VirtualMFA, At: tx.Now}, f.addVirtualMFA(tx, v, i, device, name)
+			return factor.Proof{Method: factor.VirtualMFA, At: tx.Now}, f.AddVirtualMFA(tx, v, i, device, name)
 		})
 		return err
 	})
@@ -347,7 +350,7 @@ func (f *Flow) SetupCode(ctx context.Context, v prove.Visitor, s prove.Signed, i
 			if facts.Phone {
 				return proof, nil
 			}
-			return proof, f.attachPhone(tx, v, i, "", c.Private.Phone)
+			return proof, f.AttachPhone(tx, v, i, "", c.Private.Phone)
 		})
 		return err
 	})
@@ -397,7 +400,7 @@ func (f *Flow) protect(tx *store.Tx, v prove.Visitor, s prove.Signed, c ceremony
 		return token, err
 	}
 	if facts.RecoveryCodes == 0 || c.Private.Seed != nil { // after what was granted before is void
-		if err := f.newCodes(tx, s, i); err != nil {
+		if err := f.NewCodes(tx, s.Session.ID, i); err != nil {
 			return token, err
 		}
 	}

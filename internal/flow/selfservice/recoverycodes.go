@@ -4,44 +4,11 @@ import (
 	"context"
 	"time"
 
-	"countersign/internal/domain/account"
-	"countersign/internal/domain/audit"
 	"countersign/internal/domain/ceremony"
-	"countersign/internal/domain/factor"
 	"countersign/internal/domain/message"
 	"countersign/internal/prove"
 	"countersign/internal/store"
 )
-
-// newCodes makes a new set of recovery codes; the old set is void. The
-// session that asked can read them until it says that they are saved, for as
-// long as a ceremony lasts: a change of language must not cost them.
-func (f *Flow) newCodes(tx *store.Tx, s prove.Signed, i account.Identity) error {
-	codes, err := factor.NewRecoveryCodes(f.Random)
-	if err != nil {
-		return err
-	}
-	hashes := make([][]byte, len(codes))
-	for n, c := range codes {
-		hashes[n] = prove.RecoveryHash(i, c)
-	}
-	if err := tx.ReplaceRecoveryCodes(i.Account, i.ID, hashes); err != nil {
-		return err
-	}
-	if err := tx.DropCeremonies(ceremony.Codes, s.Session.ID); err != nil {
-		return err
-	}
-	id, err := f.DB.NewID()
-	if err != nil {
-		return err
-	}
-	err = tx.AddCeremony(ceremony.Ceremony{ID: id, Kind: ceremony.Codes, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Session: s.Session.ID,
-		TriesLeft: 1, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.Lifetime), Private: ceremony.Private{Codes: codes}})
-	if err != nil {
-		return err
-	}
-	return tx.Record(audit.Event{Account: i.Account, Name: audit.RecoveryCodesCreate, Identity: i.ID})
-}
 
 // codesPerHour bounds the sets that are made: each voids the one before and is
 // told of.
@@ -68,7 +35,7 @@ func (f *Flow) MakeRecoveryCodes(ctx context.Context, v prove.Visitor, s prove.S
 		if !ok {
 			return ErrTooManyCodes.After(wait)
 		}
-		if err := f.newCodes(tx, s, i); err != nil {
+		if err := f.NewCodes(tx, s.Session.ID, i); err != nil {
 			return err
 		}
 		return f.Notify(tx, v, i, message.RecoveryCodesMade)

@@ -26,19 +26,20 @@ type Flow struct {
 
 // The actions, named by message keys.
 var (
-	BindVirtualMFA   = policy.Action{Scenario: policy.ManageMFA, Name: "bind_virtual_mfa"}
+	BindVirtualMFA   = policy.Action{Scenario: policy.ManageMFA, Name: "bind_virtual_mfa", Binds: true}
 	Resynchronise    = policy.Action{Scenario: policy.ManageMFA, Name: "resynchronise"}
 	MakeCodes        = policy.Action{Scenario: policy.ManageMFA, Name: "recovery_codes"}
 	ChangePassword   = policy.Action{Scenario: policy.ChangePassword, Name: "change_password"}
-	ChangeEmail      = policy.Action{Scenario: policy.ChangeContact, Name: "change_email"}
-	AttachPhone      = policy.Action{Scenario: policy.ChangeContact, Name: "attach_phone"}
-	TurnOff          = policy.Action{Scenario: policy.ManageMFA, Name: "protection_off", Target: "protection", Destructive: true}
+	ChangeEmail      = policy.Action{Scenario: policy.ChangeContact, Name: "change_email", Owners: true}
+	AttachPhone      = policy.Action{Scenario: policy.ChangeContact, Name: "attach_phone", Binds: true}
+	TurnOff          = policy.Action{Scenario: policy.ManageMFA, Name: "protection_off", Target: "protection", Destructive: true, Owners: true}
 	EndSessions      = policy.Action{Scenario: policy.ManageSessions, Name: "end_sessions"}
+	replaceMFAAction = policy.Action{Scenario: policy.ManageMFA, Name: "replace_virtual_mfa", Destructive: true}
 	unbindMFAAction  = policy.Action{Scenario: policy.ManageMFA, Name: "unbind_virtual_mfa", Destructive: true}
 	removePhone      = policy.Action{Scenario: policy.ChangeContact, Name: "remove_phone", Destructive: true}
 	changePhone      = policy.Action{Scenario: policy.ChangeContact, Name: "change_phone"}
-	turnOnProtection = policy.Action{Scenario: policy.ManageMFA, Name: "protection_on", Destructive: true}
-	editProtection   = policy.Action{Scenario: policy.ManageMFA, Name: "protection_edit", Destructive: true}
+	turnOnProtection = policy.Action{Scenario: policy.ManageMFA, Name: "protection_on", Destructive: true, Owners: true}
+	editProtection   = policy.Action{Scenario: policy.ManageMFA, Name: "protection_edit", Destructive: true, Owners: true}
 )
 
 // Unbind is the action that takes the device off.
@@ -50,12 +51,13 @@ func Unbind(device string) policy.Action {
 
 // Faults about what people change.
 var (
-	ErrBound         = fault.New(fault.Conflict, "virtual_mfa.bound")
+	ErrBound         = prove.ErrBound
 	ErrNotBound      = fault.New(fault.NotFound, "virtual_mfa.not_bound")
 	ErrBindGone      = fault.New(fault.Expired, "bind.gone")
 	ErrPasswordAlone = fault.New(fault.Conflict, "unbind.password_short")
 	ErrTooManyCodes  = fault.New(fault.Throttled, "recovery.too_many")
 	ErrProtects      = fault.New(fault.Conflict, "protection.in_use")
+	ErrNeeded        = fault.New(fault.Conflict, "device.needed")
 	ErrNoDevice      = fault.New(fault.Conflict, "recovery.no_device")
 )
 
@@ -70,6 +72,8 @@ type Overview struct {
 	CodesMadeAt time.Time
 	CodesUnseen bool // some were never called saved
 	Sessions    int
+
+	MFAManaged, PasswordManaged bool // administrators alone change them
 }
 
 // Overview gathers the state of every row.
@@ -82,6 +86,7 @@ func (f *Flow) Overview(ctx context.Context, s prove.Signed) (o Overview, err er
 	if o.Facts, err = r.Facts(s.Identity, s.Session.Proofs); err != nil {
 		return o, err
 	}
+	o.MFAManaged, o.PasswordManaged = o.Facts.Managed()
 	if o.Facts.VirtualMFA {
 		if o.VirtualMFA, err = r.VirtualMFA(s.Identity.Account, s.Identity.ID); err != nil && !errors.Is(err, store.ErrNoRow) {
 			return o, err
@@ -128,19 +133,14 @@ func (f *Flow) ChangePassword(ctx context.Context, v prove.Visitor, s prove.Sign
 	if err != nil {
 		return token, err
 	}
-	if d, _, err := f.Decide(f.DB.Read(ctx), s, s.Identity, ChangePassword); err != nil || d.Step != policy.Complete {
-		return token, errors.Join(err, prove.ErrVerifyFirst)
+	d, _, err := f.Decide(f.DB.Read(ctx), s, s.Identity, ChangePassword)
+	if err := errors.Join(err, prove.Refusal(d)); err != nil {
+		return token, err
 	}
 	if current == "" {
 		return token, prove.ErrPasswordAbsent
 	}
-	if err := account.CheckPassword(next, facts.MFA(), "countersign", f.Service.Name, s.Identity.Email); err != nil {
-		return token, err
-	}
-	if next == current {
-		return token, account.ErrPasswordSame
-	}
-	hash, err := f.Hasher.Hash(ctx, next)
+	hash, err := f.NewPassword(ctx, s.Identity, facts, next, current)
 	if err != nil {
 		return token, err
 	}
@@ -149,14 +149,7 @@ func (f *Flow) ChangePassword(ctx context.Context, v prove.Visitor, s prove.Sign
 		if err != nil {
 			return err
 		}
-		if err := tx.SetPassword(i.ID, hash, account.LongEnoughAlone(next)); err != nil {
-			return err
-		}
-		b, version, err := tx.Budget(i.Account, i.ID)
-		if err != nil {
-			return err
-		}
-		if err := tx.SaveBudget(i.Account, i.ID, b.PasswordChanged(tx.Now), version); err != nil {
+		if err := f.SetPassword(tx, i, facts, hash, account.LongEnoughAlone(next)); err != nil {
 			return err
 		}
 		if token, err = f.renew(tx, s); err != nil {

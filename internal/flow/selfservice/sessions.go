@@ -53,7 +53,9 @@ func (f *Flow) EndOtherSessions(ctx context.Context, v prove.Visitor, s prove.Si
 // historyNames are the events that people recognise as their own.
 var historyNames = []audit.Name{audit.AccountReg, audit.ConsoleSignin, audit.ConsoleSignout, audit.PasswordModify, audit.MFABind, audit.MFAUnbind,
 	audit.MFAResynchronise, audit.RecoveryCodesCreate, audit.RecoveryCodeUse, audit.IdentityVerify, audit.SessionEnd, audit.DeviceReplay, audit.CodeBudgetEmpty, audit.EmailConfirm,
-	audit.EmailModify, audit.MobileBind, audit.MobileModify, audit.MobileUnbind, audit.ProtectionAdd, audit.ProtectionModify, audit.ProtectionRemove}
+	audit.EmailModify, audit.MobileBind, audit.MobileModify, audit.MobileUnbind, audit.ProtectionAdd, audit.ProtectionModify, audit.ProtectionRemove,
+	audit.ProfileCreate, audit.ProfileUpdate, audit.RoleModify, audit.TicketCreate, audit.DevicesForget, audit.PasswordLock, audit.IdleDisable,
+	audit.RecoveryStart, audit.RecoveryCancel, audit.RecoveryFinish}
 
 // HistoryPage is how many events a page of the history shows.
 const HistoryPage = 25

@@ -29,7 +29,7 @@ func TestAStolenMailboxWithALiveSessionChangesNothingOnceAPhoneIsAttached(t *tes
 		for _, a := range []policy.Action{selfservice.BindVirtualMFA, selfservice.ChangePassword, selfservice.EmailAction(i), selfservice.EndSessions} {
 			s = w.Verified(s, a, factor.Email) // every scenario, just before
 		}
-		begun, err := w.Self.BeginBind(ctx(), w.Visitor, s)
+		begun, err := w.Self.BeginBind(ctx(), w.Visitor, s, "")
 		testkit.Want(t, "bind while mail is all there is", err, nil)
 		app := appOf(t, w, begun)
 		choice := map[factor.Method]func() string{}
@@ -60,7 +60,7 @@ func TestAStolenMailboxWithALiveSessionChangesNothingOnceAPhoneIsAttached(t *tes
 			return func() error { _, err := f(); return err }
 		}
 		for name, try := range map[string]func() error{
-			"bind a device": func() error { _, err := w.Self.BeginBind(ctx(), w.Visitor, s); return err },
+			"bind a device": func() error { _, err := w.Self.BeginBind(ctx(), w.Visitor, s, ""); return err },
 			"confirm the device begun before": token(func() (secret.Token, error) {
 				return w.Self.ConfirmBind(ctx(), w.Visitor, s, begun.ID, "", app.Code(-1), app.Code(0))
 			}),
@@ -121,7 +121,7 @@ func TestAMailedSignInIsNoVerificationBesideAPhone(t *testing.T) {
 		w.Attach(i, hers)
 		s, _ = w.SignedBy(testkit.From(2), i, factor.Email) // the address is confirmed by it
 		testkit.Want(t, "codes", w.Self.MakeRecoveryCodes(ctx(), w.Visitor, s), prove.ErrVerifyFirst)
-		_, err := w.Self.BeginBind(ctx(), w.Visitor, s)
+		_, err := w.Self.BeginBind(ctx(), w.Visitor, s, "")
 		testkit.Want(t, "a device", err, prove.ErrVerifyFirst)
 	})
 }

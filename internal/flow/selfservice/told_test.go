@@ -31,7 +31,7 @@ func TestWhatIsUrgentGoesToThePhoneToo(t *testing.T) {
 		testkit.Want(t, "password", err, nil)
 		heard("[password_changed]")
 		s = w.Verified(who(t, w, token), selfservice.BindVirtualMFA, factor.SMS)
-		b, err := w.Self.BeginBind(ctx(), w.Visitor, s)
+		b, err := w.Self.BeginBind(ctx(), w.Visitor, s, "")
 		testkit.Want(t, "begin", err, nil)
 		app := appOf(t, w, b)
 		token, err = w.Self.ConfirmBind(ctx(), w.Visitor, s, b.ID, "", app.Code(-1), app.Code(0))
@@ -75,7 +75,7 @@ func TestWhatIsUrgentGoesToThePhoneToo(t *testing.T) {
 
 func signedWith(t *testing.T, w *testkit.World, email, password string) (prove.Signed, error) {
 	t.Helper()
-	p, err := w.SignIn.Begin(ctx(), w.Visitor, email, password, "")
+	p, err := w.SignIn.Begin(ctx(), w.Visitor, prove.Door{}, email, password, "")
 	if err != nil || p.Session == nil {
 		t.Fatalf("sign in: %v, %v", p.Step, err)
 	}

@@ -3,16 +3,11 @@ package selfservice
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
-	"time"
-	"unicode/utf8"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
-	"countersign/internal/domain/message"
 	"countersign/internal/domain/policy"
 	"countersign/internal/fault"
 	"countersign/internal/prove"
@@ -24,40 +19,41 @@ import (
 // page shows, so that there is nothing to guess and the budget is not touched.
 const bindTries = 20
 
-// DeviceNameMax is the longest name of a device, in code points.
-const DeviceNameMax = 64
-
-// ErrDeviceName says what a name may be.
-var ErrDeviceName = fault.New(fault.Invalid, "device.name").On("name").With("Max", DeviceNameMax)
-
-// A Binding is a virtual MFA device that is not bound yet.
-type Binding struct {
-	ID        string
-	Name      string // of the device, as typed; empty: not yet
-	Key       string // base32 in groups of four
-	URI       string // otpauth
-	Issuer    string
-	Account   string
-	ExpiresAt time.Time
+// BindAction is the action that binds a device, or exchanges the one named.
+func BindAction(replaces string) policy.Action {
+	if replaces == "" {
+		return BindVirtualMFA
+	}
+	a := replaceMFAAction
+	a.Target = replaces
+	return a
 }
 
-// BeginBind makes a new key. A key made before in this session is dead.
-func (f *Flow) BeginBind(ctx context.Context, v prove.Visitor, s prove.Signed) (b Binding, err error) {
+// BeginBind makes a new key, of a device that takes the place of the one
+// named (empty: of none). A key made before in this session is dead.
+func (f *Flow) BeginBind(ctx context.Context, v prove.Visitor, s prove.Signed, replaces string) (b prove.Key, err error) {
 	seed, err := factor.NewSeed(f.Random)
 	if err != nil {
 		return b, err
 	}
 	err = f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
-		i, err := f.Permit(tx, s, BindVirtualMFA)
+		i, err := tx.Identity(s.Identity.ID)
 		if err != nil {
 			return err
 		}
-		bound, err := tx.HasVirtualMFA(i.Account, i.ID)
-		if err != nil {
+		d, _, err := f.Decide(&tx.Reader, s, i, BindAction(replaces)) // not used up yet
+		if err := errors.Join(err, prove.Refusal(d)); err != nil {
 			return err
 		}
-		if bound {
+		present, err := tx.VirtualMFA(i.Account, i.ID)
+		bound, err := store.HasRow(err)
+		switch {
+		case err != nil:
+			return err
+		case bound && present.ID != replaces:
 			return ErrBound
+		case !bound && replaces != "":
+			return ErrNotBound
 		}
 		if err := tx.DropCeremonies(ceremony.Bind, s.Session.ID); err != nil {
 			return err
@@ -67,32 +63,28 @@ func (f *Flow) BeginBind(ctx context.Context, v prove.Visitor, s prove.Signed) (
 			return err
 		}
 		c := ceremony.Ceremony{ID: id, Kind: ceremony.Bind, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Session: s.Session.ID,
-			TriesLeft: bindTries, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.Lifetime), Private: ceremony.Private{Seed: seed}}
-		b = f.binding(c, i)
+			TriesLeft: bindTries, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.Lifetime), Private: ceremony.Private{Seed: seed, Replaces: replaces}}
+		b = f.KeyOf(c, i)
 		return tx.AddCeremony(c)
 	})
 	return b, err
 }
 
-func (f *Flow) binding(c ceremony.Ceremony, i account.Identity) Binding {
-	return Binding{ID: c.ID, Name: c.Private.Name, Key: factor.SeedText(c.Private.Seed), URI: factor.KeyURI(c.Private.Seed, f.Service.Name, i.Email), Issuer: f.Service.Name, Account: i.Email, ExpiresAt: c.ExpiresAt}
-}
-
 // Binding returns the key that is being bound, for the page that a wrong code
 // comes back to.
-func (f *Flow) Binding(ctx context.Context, s prove.Signed, id string) (Binding, error) {
+func (f *Flow) Binding(ctx context.Context, s prove.Signed, id string) (prove.Key, error) {
 	c, err := f.DB.Read(ctx).CeremonyOfSession(ceremony.Bind, id, s.Session.ID)
 	if errors.Is(err, store.ErrNoRow) || (err == nil && c.Open(f.DB.Now()) != nil) {
-		return Binding{}, ErrBindGone
+		return prove.Key{}, ErrBindGone
 	}
-	return f.binding(c, s.Identity), err
+	return f.KeyOf(c, s.Identity), err
 }
 
 // ConfirmBind binds the device that shows first and then second, the codes of
 // two consecutive steps, and makes recovery codes. It returns the session's
 // new token.
 func (f *Flow) ConfirmBind(ctx context.Context, v prove.Visitor, s prove.Signed, id, name, first, second string) (token secret.Token, err error) {
-	if name, err = deviceName(name); err != nil {
+	if name, err = prove.DeviceName(name); err != nil {
 		return token, err
 	}
 	if first, second, err = pair(first, second); err != nil {
@@ -108,10 +100,11 @@ func (f *Flow) ConfirmBind(ctx context.Context, v prove.Visitor, s prove.Signed,
 		if err != nil {
 			return err
 		}
-		i, err := f.Permit(tx, s, BindVirtualMFA)
-		if err != nil {
+		d, _, err := f.Decide(&tx.Reader, s, s.Identity, BindAction(c.Private.Replaces))
+		if err := errors.Join(err, prove.Refusal(d)); err != nil {
 			return err
 		}
+		i := s.Identity
 		if err := tx.SpendTry(c.ID, ErrBindGone); err != nil {
 			return err
 		}
@@ -122,13 +115,21 @@ func (f *Flow) ConfirmBind(ctx context.Context, v prove.Visitor, s prove.Signed,
 			return tx.Record(audit.Event{Account: i.Account, Name: audit.MFABind, Identity: i.ID, Refused: fault.From(wrong).Code})
 		}
 		device.LastStep, device.Drift = step, drift
-		if err := f.addVirtualMFA(tx, v, i, device, name); err != nil {
+		if i, err = f.Permit(tx, s, BindAction(c.Private.Replaces)); err != nil {
+			return err
+		}
+		if c.Private.Replaces != "" {
+			if err := f.TakeOff(tx, v, i, c.Private.Replaces, ErrNotBound); err != nil {
+				return err
+			}
+		}
+		if err := f.AddVirtualMFA(tx, v, i, device, name); err != nil {
 			return err
 		}
 		if token, err = f.renew(tx, s, factor.Proof{Method: factor.VirtualMFA, At: tx.Now}); err != nil {
 			return err
 		}
-		return f.newCodes(tx, s, i) // after what was granted before is void
+		return f.NewCodes(tx, s.Session.ID, i) // after what was granted before is void
 	})
 	if errors.Is(err, prove.ErrVerifyFirst) {
 		return token, errors.Join(f.keepName(ctx, v, s, id, name), err)
@@ -149,33 +150,6 @@ func (f *Flow) keepName(ctx context.Context, v prove.Visitor, s prove.Signed, id
 		c.Private.Name = name
 		return tx.SavePrivate(c.ID, c.Private, ErrBindGone)
 	})
-}
-
-// addVirtualMFA binds a device that has shown its codes, and tells of it.
-func (f *Flow) addVirtualMFA(tx *store.Tx, v prove.Visitor, i account.Identity, d factor.VirtualDevice, name string) error {
-	id, err := f.DB.NewID()
-	if err != nil {
-		return err
-	}
-	if err := tx.AddVirtualMFA(i.Account, i.ID, store.VirtualMFA{VirtualDevice: d, ID: id, Name: name, BoundFrom: v.Address.String()}, ErrBound); err != nil {
-		return err
-	}
-	if err := f.Notify(tx, v, i, message.DeviceBound); err != nil {
-		return err
-	}
-	return tx.Record(audit.Event{Account: i.Account, Name: audit.MFABind, Identity: i.ID, Target: id, Details: map[string]string{"name": name, "drift": fmt.Sprint(d.Drift)}})
-}
-
-// deviceName is the name of a device as typed, or one where none was.
-func deviceName(typed string) (string, error) {
-	name := strings.TrimSpace(typed)
-	if name == "" {
-		name = "Authenticator app"
-	}
-	if utf8.RuneCountInString(name) > DeviceNameMax || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "", ErrDeviceName
-	}
-	return name, nil
 }
 
 func pair(first, second string) (string, string, error) {
@@ -203,8 +177,9 @@ func (f *Flow) Resynchronise(ctx context.Context, v prove.Visitor, s prove.Signe
 	if err != nil {
 		return err
 	}
-	if d, _, err := f.Decide(f.DB.Read(ctx), s, s.Identity, Resynchronise); err != nil || d.Step != policy.Complete {
-		return errors.Join(err, prove.ErrVerifyFirst)
+	d, _, err := f.Decide(f.DB.Read(ctx), s, s.Identity, Resynchronise)
+	if err := errors.Join(err, prove.Refusal(d)); err != nil {
+		return err
 	}
 	answer := prove.Answer{Method: factor.VirtualMFA, Codes: []string{first, second}, Resynchronise: true}
 	return f.Check(ctx, v, v.As(s.Identity), s.Identity, "", answer, audit.Event{Name: audit.MFAResynchronise}, func(tx *store.Tx, _ factor.Proof) error {
@@ -231,8 +206,8 @@ func (f *Flow) Unbind(ctx context.Context, v prove.Visitor, s prove.Signed, devi
 		if err != nil {
 			return err
 		}
-		if facts.Protection.Method == factor.VirtualMFA {
-			return ErrProtects
+		if facts.Needs(factor.VirtualMFA) {
+			return needed(s.Identity)
 		}
 		facts.VirtualMFA = false
 		if !facts.MFA() && !s.Identity.PasswordAlone {
@@ -242,7 +217,7 @@ func (f *Flow) Unbind(ctx context.Context, v prove.Visitor, s prove.Signed, devi
 		if err != nil {
 			return err
 		}
-		if err := tx.RemoveVirtualMFA(i.Account, i.ID, device, ErrNotBound); err != nil {
+		if err := f.TakeOff(tx, v, i, device, ErrNotBound); err != nil {
 			return err
 		}
 		if !facts.SecondFactor() {
@@ -250,13 +225,16 @@ func (f *Flow) Unbind(ctx context.Context, v prove.Visitor, s prove.Signed, devi
 				return err
 			}
 		}
-		if token, err = f.renew(tx, s); err != nil {
-			return err
-		}
-		if err := f.Notify(tx, v, i, message.DeviceUnbound); err != nil {
-			return err
-		}
-		return tx.Record(audit.Event{Account: i.Account, Name: audit.MFAUnbind, Identity: i.ID, Target: device, Details: map[string]string{"name": d.Name}})
+		token, err = f.renew(tx, s)
+		return err
 	})
 	return token, err
+}
+
+// needed says why a device cannot go: it can be exchanged.
+func needed(i account.Identity) error {
+	if i.IsOwner() {
+		return ErrProtects
+	}
+	return ErrNeeded
 }

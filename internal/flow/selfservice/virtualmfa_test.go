@@ -56,7 +56,7 @@ func who(t *testing.T, w *testkit.World, token secret.Token) prove.Signed {
 	return s
 }
 
-func appOf(t *testing.T, w *testkit.World, b selfservice.Binding) *testkit.App {
+func appOf(t *testing.T, w *testkit.World, b prove.Key) *testkit.App {
 	t.Helper()
 	seed, err := base32.StdEncoding.DecodeString(strings.ReplaceAll(b.Key, " ", ""))
 	if err != nil || len(seed) != factor.SeedBytes {
@@ -70,12 +70,12 @@ func TestADeviceIsActiveOnlyAfterTwoOfItsCodes(t *testing.T) {
 	testkit.On(t, func(t *testing.T, w *testkit.World) {
 		i := w.Owner(alice)
 		s, _ := w.Signed(w.Visitor, alice, nil)
-		_, err := w.Self.BeginBind(ctx(), w.Visitor, s)
+		_, err := w.Self.BeginBind(ctx(), w.Visitor, s, "")
 		testkit.Want(t, "without a verification", err, prove.ErrVerifyFirst)
 		s = verified(t, w, s, selfservice.BindVirtualMFA, nil)
-		old, err := w.Self.BeginBind(ctx(), w.Visitor, s)
+		old, err := w.Self.BeginBind(ctx(), w.Visitor, s, "")
 		testkit.Want(t, "begin", err, nil)
-		b, err := w.Self.BeginBind(ctx(), w.Visitor, s)
+		b, err := w.Self.BeginBind(ctx(), w.Visitor, s, "")
 		testkit.Want(t, "begin again", err, nil)
 		if old.Key == b.Key {
 			t.Error("the same key twice")
@@ -94,7 +94,7 @@ func TestADeviceIsActiveOnlyAfterTwoOfItsCodes(t *testing.T) {
 		testkit.Want(t, "no codes", confirm(b.ID, "", ""), factor.ErrCodeMissing)
 		testkit.Want(t, "letters", confirm(b.ID, "12345a", app.Code(0)), factor.ErrCodeForm)
 		_, err = w.Self.ConfirmBind(ctx(), w.Visitor, s, b.ID, strings.Repeat("名", 65), app.Code(-1), app.Code(0))
-		testkit.Want(t, "a long name", err, selfservice.ErrDeviceName)
+		testkit.Want(t, "a long name", err, prove.ErrDeviceName)
 		if p := w.Password(w.Visitor, alice); p.Session == nil {
 			t.Error("an abandoned binding asks for a second step")
 		}
@@ -147,7 +147,7 @@ func TestAKeyEndsAfterTenMinutesAndBelongsToItsSession(t *testing.T) {
 		s, _ := w.Signed(w.Visitor, alice, nil)
 		other, _ := w.Signed(testkit.From(2), alice, nil)
 		s = verified(t, w, s, selfservice.BindVirtualMFA, nil)
-		b, err := w.Self.BeginBind(ctx(), w.Visitor, s)
+		b, err := w.Self.BeginBind(ctx(), w.Visitor, s, "")
 		testkit.Want(t, "begin", err, nil)
 		app := appOf(t, w, b)
 		_, err = w.Self.ConfirmBind(ctx(), w.Visitor, other, b.ID, "", app.Code(-1), app.Code(0))
@@ -327,7 +327,7 @@ func TestRecoveryCodesStandInForTheDevice(t *testing.T) {
 		}
 		bob := w.Owner("bob@example.com")
 		w.Bind(bob)
-		p, err := w.SignIn.Begin(ctx(), w.Visitor, "bob@example.com", testkit.Password, "")
+		p, err := w.SignIn.Begin(ctx(), w.Visitor, prove.Door{}, "bob@example.com", testkit.Password, "")
 		testkit.Want(t, "begin", err, nil)
 		_, err = w.SignIn.Answer(ctx(), w.Visitor, p.Token, prove.Answer{Method: factor.RecoveryCode, Codes: []string{codes[1]}})
 		if err == nil {

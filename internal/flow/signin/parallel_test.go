@@ -256,7 +256,7 @@ func guesser(arguments []string) {
 	storetest.Parallel(8, func(int) error {
 		for {
 			v := testkit.From(int(network.Add(1)))
-			p, err := flow.Begin(ctx(), v, alice, testkit.Password, "")
+			p, err := flow.Begin(ctx(), v, prove.Door{}, alice, testkit.Password, "")
 			fail(err)
 			for range throttle.CeremonyTries {
 				_, err := flow.Answer(ctx(), v, p.Token, prove.Answer{Method: factor.VirtualMFA, Codes: []string{arguments[3], arguments[3], arguments[3]}})

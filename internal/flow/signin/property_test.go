@@ -142,7 +142,7 @@ func TestNoSequenceOfRequestsReachesASessionWithoutTheFactorsAskedFor(t *testing
 				p := rapid.SampledFrom(all).Draw(r, "person")
 				b := rapid.IntRange(0, 2).Draw(r, "browser")
 				password := rapid.SampledFrom([]string{testkit.Password, testkit.Password, testkit.Password, "", testkit.Password + " ", "wrong"}).Draw(r, "password")
-				progress, err := w.SignIn.Begin(ctx(), browsers[b], p.Email, password, "")
+				progress, err := w.SignIn.Begin(ctx(), browsers[b], prove.Door{}, p.Email, password, "")
 				one := &try{p: p, progress: progress, begun: w.Clock.Now()}
 				finish(one, progress, err, password == testkit.Password, "begin")
 				if err == nil && progress.Session == nil {

@@ -154,7 +154,7 @@ func TestAnEndedSessionIsOverAtOnce(t *testing.T) {
 		testkit.Want(t, "sign out", w.SignIn.SignOut(ctx(), w.Visitor, renewed), nil)
 		over("after signing out", renewed)
 		testkit.Want(t, "sign out again", w.SignIn.SignOut(ctx(), w.Visitor, renewed), nil)
-		_, err = w.SignIn.Begin(ctx(), w.Visitor, alice, testkit.Password, "")
+		_, err = w.SignIn.Begin(ctx(), w.Visitor, prove.Door{}, alice, testkit.Password, "")
 		testkit.Want(t, "the old password", err, prove.ErrCredentials)
 	})
 }
@@ -235,7 +235,7 @@ func TestNobodySignsInWithoutAConfirmedAddress(t *testing.T) {
 func TestOnlyPathsOfThisSiteAreComeBackTo(t *testing.T) {
 	t.Parallel()
 	for target, want := range map[string]string{"/": "/", "/security?x=1": "/security?x=1", "/a#b": "/a", "": "", "security": "", "//evil": "", `/\evil`: "", "/%2f%2fevil": "", "/%5cevil": "", "https://evil": "", "/\x7f": "", "/%zz": "", "/" + strings.Repeat("a", 1024): ""} {
-		if got := signin.LocalPath(target); got != want {
+		if got := prove.LocalPath(target); got != want {
 			t.Errorf("%.40q: %q, want %q", target, got, want)
 		}
 	}
@@ -246,15 +246,15 @@ func FuzzLocalPath(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, target string) {
-		got := signin.LocalPath(target)
+		got := prove.LocalPath(target)
 		if got == "" {
 			return
 		}
 		if got[0] != '/' || strings.HasPrefix(got, "//") || strings.ContainsAny(got, "\\\r\n\t\x00") {
 			t.Errorf("%q became %q", target, got)
 		}
-		if signin.LocalPath(got) != got {
-			t.Errorf("%q became %q, which becomes %q", target, got, signin.LocalPath(got))
+		if prove.LocalPath(got) != got {
+			t.Errorf("%q became %q, which becomes %q", target, got, prove.LocalPath(got))
 		}
 	})
 }

@@ -5,8 +5,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -41,9 +39,12 @@ const MaxDevices = 5
 type Progress struct {
 	prove.Asked
 	Step      policy.Step
+	Setup     Setup        // where a device comes first
+	Reminder  time.Time    // until when a device that is due may be missing; zero: none is, or today was told already
 	Ceremony  string       // its id, which is no secret
 	Token     secret.Token // set when the ceremony is new
 	Name      string       // who signs in
+	Domain    string       // of a RAM user's name
 	ExpiresAt time.Time
 	ReturnTo  string
 
@@ -56,41 +57,84 @@ type New struct {
 	Identity account.Identity
 	Token    secret.Token
 	Devices  []secret.Token // known-device cookies of the browser from now on; nil: unchanged
+	Bound    bool           // a device was bound in this sign-in
+	Codes    bool           // and recovery codes were made with it
 }
 
-// Begin starts a sign-in with a user name and a password.
-func (f *Flow) Begin(ctx context.Context, v prove.Visitor, name, password, returnTo string) (Progress, error) {
+// Begin starts a sign-in at a door with a user name and a password.
+func (f *Flow) Begin(ctx context.Context, v prove.Visitor, door prove.Door, name, password, returnTo string) (Progress, error) {
 	var done Progress
-	err := f.SignInPassword(ctx, v, name, password, func(tx *store.Tx, i account.Identity, proof factor.Proof) error {
-		c := ceremony.Ceremony{Kind: ceremony.SignIn, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Proofs: []factor.Proof{proof}, TriesLeft: throttle.CeremonyTries, ReturnTo: LocalPath(returnTo)}
+	var refusal error
+	err := f.SignInPassword(ctx, v, door, name, password, func(tx *store.Tx, i account.Identity, proof factor.Proof) error {
+		c := ceremony.Ceremony{Kind: ceremony.SignIn, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Proofs: []factor.Proof{proof}, TriesLeft: throttle.CeremonyTries, ReturnTo: prove.LocalPath(returnTo)}
 		var err error
 		done, err = f.advance(tx, v, i, c)
+		refusal, err = f.refused(tx, i, err)
 		return err
 	})
+	if err == nil {
+		err = refusal
+	}
 	return done, err
+}
+
+// refused writes down that somebody with the right proofs may not sign in: a
+// refusal that is a fact commits.
+func (f *Flow) refused(tx *store.Tx, i account.Identity, err error) (refusal, fatal error) {
+	var reason *fault.Fault
+	if !errors.As(err, &reason) || reason.Kind != fault.Forbidden {
+		return nil, err
+	}
+	return reason, tx.Record(audit.Event{Account: i.Account, Name: audit.ConsoleSignin, Identity: i.ID, Refused: reason.Code})
+}
+
+// facts are what the policy is asked about, in the circumstances of this
+// visitor.
+func (f *Flow) facts(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony) (policy.Facts, string, error) {
+	facts, err := tx.Facts(i, c.Proofs)
+	if err != nil || i.IsOwner() {
+		return facts, "", err
+	}
+	unusual, err := f.unusual(tx, v, i)
+	facts.Circumstances = policy.Circumstances{Now: tx.Now, Address: v.Address, Unusual: unusual != ""}
+	return facts, unusual, err
 }
 
 // advance asks the policy what comes next and does it, within a write: the
 // session, or the ceremony with the proofs it has so far.
 func (f *Flow) advance(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony) (p Progress, err error) {
-	facts, err := tx.Facts(i, c.Proofs)
+	facts, unusual, err := f.facts(tx, v, i, c)
 	if err != nil {
 		return p, err
 	}
-	decision := policy.SignIn(facts)
-	p = Progress{Step: decision.Step, Ceremony: c.ID, Name: i.Name(), ReturnTo: c.ReturnTo, ExpiresAt: c.ExpiresAt}
-	switch decision.Step {
-	case policy.Complete:
-		p.Session, err = f.open(tx, v, i, c.Proofs)
+	decision := f.decide(facts)
+	p = Progress{Step: decision.Step, Ceremony: c.ID, Name: i.Name(), Domain: i.Domain, ReturnTo: c.ReturnTo, ExpiresAt: c.ExpiresAt}
+	switch {
+	case decision.Step == policy.Complete:
+		if decision.Grace {
+			if p.Reminder, err = f.remind(tx, i, facts); err != nil {
+				return p, err
+			}
+		}
+		p.Session, err = f.open(tx, v, i, c, facts, decision, unusual)
 		return p, err
-	case policy.Refuse:
+	case decision.Reason != nil:
+		return p, decision.Reason
+	case decision.Step == policy.Refuse:
 		return p, ErrRefused
+	}
+	if decision.Step == policy.Bind && c.ID != "" && c.ExpiresAt.Before(tx.Now.Add(ceremony.SessionLifetime)) && !c.Private.Bound {
+		c.ExpiresAt = tx.Now.Add(ceremony.SessionLifetime) // whoever installs an app is not to lose the way
+		if err := tx.ExtendCeremony(c.ID, c.ExpiresAt, ceremony.ErrGone); err != nil {
+			return p, err
+		}
+		p.ExpiresAt = c.ExpiresAt
 	}
 	if c.ID != "" {
 		if err := tx.SaveProofs(c.ID, c.Proofs, ceremony.ErrGone); err != nil {
 			return p, err
 		}
-		p.Asked, err = f.ask(tx, v, i, c, facts, decision)
+		err = f.show(tx, v, i, c, facts, decision, &p)
 		return p, err
 	}
 	if c.ID, err = f.DB.NewID(); err != nil {
@@ -100,14 +144,30 @@ func (f *Flow) advance(tx *store.Tx, v prove.Visitor, i account.Identity, c cere
 		return p, err
 	}
 	c.TokenHash, c.CreatedAt, c.ExpiresAt = p.Token.Hash(), tx.Now, tx.Now.Add(ceremony.Lifetime)
+	if decision.Step == policy.Bind {
+		c.ExpiresAt = tx.Now.Add(ceremony.SessionLifetime)
+	}
 	p.Ceremony, p.ExpiresAt = c.ID, c.ExpiresAt
 	if err := tx.AddCeremony(c); err != nil {
 		return p, err
 	}
-	if p.Asked, err = f.ask(tx, v, i, c, facts, decision); err != nil {
+	if err := f.show(tx, v, i, c, facts, decision, &p); err != nil {
 		return p, err
 	}
 	return p, tx.Record(audit.Event{Account: i.Account, Name: audit.PasswordAccepted, Identity: i.ID, Target: c.ID})
+}
+
+// show describes the step that comes next to the visitor.
+func (f *Flow) show(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony, facts policy.Facts, d policy.Decision, p *Progress) (err error) {
+	switch d.Step {
+	case policy.Bind:
+		p.Setup, err = f.setup(tx, v, i, c, facts, d)
+	case policy.NewPassword:
+		p.Setup.Facts = facts
+	default:
+		p.Asked, err = f.ask(tx, v, i, c, facts, d)
+	}
+	return err
 }
 
 // ask offers the method first that the owner chose for signing in, else the
@@ -127,7 +187,7 @@ func (f *Flow) ask(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony
 }
 
 // open makes the session of a sign-in that is complete.
-func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, proofs []factor.Proof) (*New, error) {
+func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony, facts policy.Facts, d policy.Decision, unusual string) (*New, error) {
 	token, err := secret.NewToken(f.Random)
 	if err != nil {
 		return nil, err
@@ -136,8 +196,8 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, proofs []
 	if err != nil {
 		return nil, err
 	}
-	s := session.Session{ID: id, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Proofs: proofs,
-		CreatedAt: tx.Now, LastSeenAt: tx.Now, ExpiresAt: tx.Now.Add(f.Lifetimes.Overall), Address: v.Address.String(), UserAgent: clip(v.UserAgent, 400)}
+	s := session.Session{ID: id, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Proofs: c.Proofs, Unusual: unusual,
+		CreatedAt: tx.Now, LastSeenAt: tx.Now, ExpiresAt: f.until(tx.Now, i, facts, d), Address: v.Address.String(), UserAgent: clip(v.UserAgent, 400)}
 	if err := tx.AddSession(s, token.Hash()); err != nil {
 		return nil, err
 	}
@@ -146,17 +206,42 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, proofs []
 			return nil, err
 		}
 	}
-	n := &New{Session: s, Identity: i, Token: token}
-	claims := policy.ClaimsOf(proofs)
-	if claims.ACR == policy.LevelMFA || claims.ACR == policy.LevelRestricted {
-		if n.Devices, err = f.remember(tx, v, i); err != nil {
-			return nil, err
+	n := &New{Session: s, Identity: i, Token: token, Bound: c.Private.Bound}
+	claims := policy.ClaimsOf(c.Proofs)
+	switch {
+	case !i.IsOwner():
+		// Known from now on, whatever was asked: the next sign-in here is usual.
+		if n.Devices, err = f.remember(tx, v, i); err == nil {
+			err = f.seen(tx, v, i)
 		}
-	} else if err := f.clear(tx, v, i); err != nil {
+		if own := facts.Profile; err == nil && !own.InitialUntil.IsZero() { // used in time: it no longer runs out
+			own.InitialUntil = time.Time{}
+			err = tx.SetProfile(i.Account, i.ID, own)
+		}
+	case claims.ACR == policy.LevelMFA, claims.ACR == policy.LevelRestricted:
+		n.Devices, err = f.remember(tx, v, i)
+	default:
+		err = f.clear(tx, v, i)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return n, tx.Record(audit.Event{Account: i.Account, Name: audit.ConsoleSignin, Identity: i.ID, Target: id,
-		Details: map[string]string{"amr": strings.Join(claims.AMR, " "), "acr": claims.ACR}})
+	if c.Private.Bound && facts.RecoveryCodes == 0 {
+		if err := f.NewCodes(tx, id, i); err != nil {
+			return nil, err
+		}
+		n.Codes = true
+	}
+	if claims.ACR != policy.LevelPassword || !facts.SecondFactor() { // whoever has lost a device may still know the password
+		if err := f.CancelRecovery(tx, v, i); err != nil {
+			return nil, err
+		}
+	}
+	event := audit.Event{Account: i.Account, Name: audit.ConsoleSignin, Identity: i.ID, Target: id, Details: map[string]string{"amr": strings.Join(claims.AMR, " "), "acr": claims.ACR}}
+	if unusual != "" {
+		event.Details["unusual"] = unusual
+	}
+	return n, tx.Record(event)
 }
 
 // clear forgets the failures of a known browser: the sign-in is complete.
@@ -245,14 +330,16 @@ func (f *Flow) State(ctx context.Context, v prove.Visitor, token secret.Token) (
 		if err != nil {
 			return err
 		}
-		facts, err := tx.Facts(i, c.Proofs)
+		facts, _, err := f.facts(tx, v, i, c)
 		if err != nil {
 			return err
 		}
-		d := policy.SignIn(facts)
-		p = Progress{Step: d.Step, Ceremony: c.ID, Name: i.Name(), ReturnTo: c.ReturnTo, ExpiresAt: c.ExpiresAt}
-		p.Asked, err = f.ask(tx, v, i, c, facts, d)
-		return err
+		d := f.decide(facts)
+		if d.Reason != nil {
+			return d.Reason
+		}
+		p = Progress{Step: d.Step, Ceremony: c.ID, Name: i.Name(), Domain: i.Domain, ReturnTo: c.ReturnTo, ExpiresAt: c.ExpiresAt}
+		return f.show(tx, v, i, c, facts, d, &p)
 	})
 	return p, err
 }
@@ -269,20 +356,22 @@ func (f *Flow) Preferred(ctx context.Context, v prove.Visitor, token secret.Toke
 // allowed refuses a method that does not take the present step, and writes
 // the attempt down.
 func (f *Flow) allowed(ctx context.Context, v prove.Visitor, token secret.Token, m factor.Method) (c ceremony.Ceremony, i account.Identity, step policy.Step, err error) {
-	r := f.DB.Read(ctx)
-	now := f.DB.Now()
-	if c, i, err = f.ceremony(r, now, token); err == nil {
-		err = c.Open(now)
-	}
+	var d policy.Decision
+	err = f.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
+		if c, i, err = f.ceremony(tx.Peek(), tx.Now, token); err == nil {
+			err = c.Open(tx.Now)
+		}
+		if err != nil {
+			return err
+		}
+		facts, _, err := f.facts(tx, v, i, c)
+		d = f.decide(facts)
+		return err
+	})
 	if err != nil {
 		return c, i, step, err
 	}
-	facts, err := r.Facts(i, c.Proofs)
-	if err != nil {
-		return c, i, step, err
-	}
-	d := policy.SignIn(facts)
-	if d.Allows(m) {
+	if d.Step != policy.Bind && d.Allows(m) {
 		return c, i, d.Step, nil
 	}
 	err = f.DB.Write(ctx, v.Actor(), func(tx *store.Tx) error {
@@ -312,7 +401,9 @@ func (f *Flow) Answer(ctx context.Context, v prove.Visitor, token secret.Token, 
 		return p, err
 	}
 	event := audit.Event{Name: audit.ConsoleSignin, Target: c.ID}
+	var refusal error
 	err = f.Check(ctx, v, v.As(i), i, c.ID, answer, event, func(tx *store.Tx, proof factor.Proof) error {
+		refusal = nil
 		c, i, err := f.ceremony(&tx.Reader, tx.Now, token)
 		if err != nil {
 			return err
@@ -332,11 +423,15 @@ func (f *Flow) Answer(ctx context.Context, v prove.Visitor, token secret.Token, 
 				return err
 			}
 		}
-		if p, err = f.advance(tx, v, i, c); err != nil || p.Step != policy.Complete {
+		p, refusal, err = f.goOn(tx, v, i, c)
+		if err != nil || refusal != nil || p.Step == policy.Complete {
 			return err
 		}
-		return tx.EndCeremony(c.ID, ceremony.ErrGone)
+		return tx.Record(audit.Event{Account: i.Account, Name: audit.IdentityVerify, Identity: i.ID, Target: string(policy.SignInScenario), Details: map[string]string{"method": string(proof.Method)}})
 	})
+	if err == nil {
+		err = refusal
+	}
 	return p, err
 }
 
@@ -345,70 +440,6 @@ func (f *Flow) usedRecoveryCode(tx *store.Tx, v prove.Visitor, i account.Identit
 		return err
 	}
 	return f.Notify(tx, v, i, message.RecoveryCodeUsed)
-}
-
-// Signed returns who is signed in with a token.
-func (f *Flow) Signed(ctx context.Context, token secret.Token) (prove.Signed, error) {
-	now := f.DB.Now()
-	s, err := f.DB.Read(ctx).Session(token.Hash())
-	if errors.Is(err, store.ErrNoRow) || (err == nil && !s.Live(now, f.Lifetimes)) {
-		return prove.Signed{}, session.ErrSignedOut
-	}
-	if err != nil {
-		return prove.Signed{}, err
-	}
-	if now.Sub(s.LastSeenAt) >= session.SeenEvery {
-		err := f.DB.Write(ctx, audit.Housekeeping("last seen"), func(tx *store.Tx) error { return tx.SeeSession(s.ID) })
-		if err != nil {
-			return prove.Signed{}, fmt.Errorf("note the session: %w", err)
-		}
-		f.DB.ForgetSession(token.Hash())
-	}
-	return prove.Signed{Session: s}, nil
-}
-
-// Who completes a session with its identity, for pages.
-func (f *Flow) Who(ctx context.Context, token secret.Token) (prove.Signed, error) {
-	s, err := f.Signed(ctx, token)
-	if err != nil {
-		return s, err
-	}
-	s.Identity, err = f.DB.Read(ctx).Identity(s.Session.Identity)
-	return s, err
-}
-
-// SignOut ends the session of a token; ending none is no fault.
-func (f *Flow) SignOut(ctx context.Context, v prove.Visitor, token secret.Token) error {
-	s, err := f.Who(ctx, token)
-	if errors.Is(err, session.ErrSignedOut) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
-		if err := tx.EndSession(s.Identity.ID, s.Session.ID, session.ErrSignedOut); err != nil {
-			return err
-		}
-		return tx.Record(audit.Event{Account: s.Session.Account, Name: audit.ConsoleSignout, Identity: s.Identity.ID, Target: s.Session.ID})
-	})
-	if errors.Is(err, session.ErrSignedOut) {
-		return nil
-	}
-	return err
-}
-
-// LocalPath returns target if it is a path on this site, else nothing: there
-// is no redirect to anywhere else.
-func LocalPath(target string) string {
-	if len(target) > 1024 || !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") || strings.ContainsAny(target, "\\\x00\r\n\t") {
-		return ""
-	}
-	u, err := url.Parse(target)
-	if err != nil || u.Host != "" || u.Scheme != "" || u.User != nil || strings.HasPrefix(u.Path, "//") || strings.Contains(u.Path, "\\") {
-		return ""
-	}
-	return u.RequestURI()
 }
 
 func clip(s string, n int) string {

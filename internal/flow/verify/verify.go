@@ -40,6 +40,9 @@ type Question struct {
 // Needed reports whether the action takes a verification first.
 func (f *Flow) Needed(ctx context.Context, s prove.Signed, a policy.Action) (bool, error) {
 	d, _, err := f.Decide(f.DB.Read(ctx), s, s.Identity, a)
+	if err == nil && d.Reason != nil {
+		err = d.Reason // no verification would help
+	}
 	return d.Step != policy.Complete, err
 }
 

@@ -162,6 +162,9 @@ func (a *API) Mount(t Routes) {
 	huma.Register(h, post("signin", "/api/v1/signin", "Begin with a user name and a password"), a.begin)
 	huma.Register(h, post("signin-send", "/api/v1/signin/send", "Have a code sent"), a.send)
 	huma.Register(h, post("signin-verify", "/api/v1/signin/verify", "Take the next step with a proof"), a.verify)
+	huma.Register(h, post("signin-bind", "/api/v1/signin/bind", "Begin to bind a device, where one must come first"), a.bind)
+	huma.Register(h, post("signin-bind-confirm", "/api/v1/signin/bind/confirm", "Bind the device with its code"), a.confirmBind)
+	huma.Register(h, post("signin-password", "/api/v1/signin/password", "Set a password of one's own, where one must come first"), a.setPassword)
 	security := []map[string][]string{{"bearer": {}}, {"cookie": {}}}
 	huma.Register(h, huma.Operation{OperationID: "session", Method: http.MethodGet, Path: "/api/v1/session", Summary: "Who is signed in", Errors: []int{401, 503}, Tags: []string{"session"}, Security: security}, a.session)
 	huma.Register(h, huma.Operation{OperationID: "session-end", Method: http.MethodDelete, Path: "/api/v1/session", Summary: "Sign out", DefaultStatus: http.StatusNoContent, Errors: []int{401, 503}, Tags: []string{"session"}, Security: security}, a.end)
@@ -250,7 +253,7 @@ type verifyInput struct {
 
 // A step is where a sign-in stands.
 type step struct {
-	Status       policy.Step              `json:"status" doc:"complete, verify, or confirm_email"`
+	Status       policy.Step              `json:"status" doc:"complete, verify, bind, new_password, or confirm_email"`
 	Ceremony     string                   `json:"ceremony,omitempty" doc:"Token of the sign-in under way: a secret"`
 	Methods      []factor.Method          `json:"methods,omitempty" doc:"What takes the next step, best first"`
 	Destinations map[factor.Method]string `json:"destinations,omitempty" doc:"Where codes of the methods that are sent go, masked"`
@@ -281,6 +284,9 @@ func (a *API) answer(ctx context.Context, p signin.Progress, ceremony string, co
 				out.Body.Destinations[o.Method] = o.Destination
 			}
 		}
+		if p.Step == policy.Bind {
+			out.Body.Methods = p.Setup.Kinds
+		}
 		out.Body.Codes, out.Body.ExpiresAt = p.Codes, &p.ExpiresAt
 		return out, nil
 	}
@@ -309,7 +315,7 @@ func (a *API) begin(ctx context.Context, in *beginInput) (*stepOutput, error) {
 	if err := a.cookieFor(ctx, in.Body.Cookie); err != nil {
 		return nil, err
 	}
-	p, err := a.Flow.Begin(ctx, a.visitor(ctx, in.Body.Device), in.Body.Username, in.Body.Password, "")
+	p, err := a.Flow.Begin(ctx, a.visitor(ctx, in.Body.Device), prove.Door{}, in.Body.Username, in.Body.Password, "")
 	if err != nil {
 		return nil, a.problem(ctx, err)
 	}

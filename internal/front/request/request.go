@@ -110,10 +110,12 @@ func Log(log *slog.Logger, r *http.Request, err error) {
 	}
 }
 
-// Path is the request's path for logs: the token of a set-up link left out.
+// Path is the request's path for logs: the tokens of links left out.
 func Path(r *http.Request) string {
-	if strings.HasPrefix(r.URL.Path, "/setup/") {
-		return "/setup/…"
+	for _, links := range []string{"/setup/", "/recover/"} {
+		if strings.HasPrefix(r.URL.Path, links) {
+			return links + "…"
+		}
 	}
 	return r.URL.Path
 }

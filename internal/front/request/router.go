@@ -11,6 +11,8 @@ type Router struct {
 	mux      http.ServeMux
 	Patterns []string
 	Gates    map[string]string // of patterns: the scenario that gates them
+
+	Audiences map[string]string // of patterns: who of those signed in may pass
 	// Refuse answers what no pattern takes, as 404 or 405.
 	Refuse func(w http.ResponseWriter, r *http.Request, err error)
 }
@@ -18,11 +20,17 @@ type Router struct {
 // Handle routes a pattern of the form "METHOD /path".
 func (t *Router) Handle(pattern string, h http.Handler) {
 	t.Patterns = append(t.Patterns, pattern)
-	if g, ok := h.(interface{ Gate() string }); ok {
+	if g, ok := h.(interface{ Gate() string }); ok && g.Gate() != "" {
 		if t.Gates == nil {
 			t.Gates = map[string]string{}
 		}
 		t.Gates[pattern] = g.Gate()
+	}
+	if a, ok := h.(interface{ Audience() string }); ok {
+		if t.Audiences == nil {
+			t.Audiences = map[string]string{}
+		}
+		t.Audiences[pattern] = a.Audience()
 	}
 	t.mux.Handle(pattern, h)
 }

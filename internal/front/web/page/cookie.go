@@ -24,6 +24,7 @@ const (
 	CookieTheme   = "theme"
 	cookieBrowser = "browser" // to what forms are bound
 	cookieFlash   = "done"
+	cookieDoor    = "door"
 )
 
 const deviceLifetime = session.KnownDeviceLifetime
@@ -131,16 +132,40 @@ func (k *Kit) ceremonyIDs(r *http.Request, kind ceremony.Kind) (ids []string) {
 	return ids
 }
 
-// SignInPath is the sign-in that comes back to the page asked for.
-func SignInPath(r *http.Request) string {
+// SignInPath is the sign-in that comes back to the page asked for: at the door
+// that was used last in this browser.
+func (k *Kit) SignInPath(r *http.Request) string {
 	to := "/security"
 	if r.Method == http.MethodGet {
 		to = r.URL.RequestURI()
 	}
-	if to == "/security" {
-		return "/signin"
+	door := "/signin"
+	if domain := k.Door(r); domain != "" {
+		door = "/signin/ram/" + url.PathEscape(domain)
 	}
-	return "/signin?return_to=" + url.QueryEscape(to)
+	if to == "/security" {
+		return door
+	}
+	return door + "?return_to=" + url.QueryEscape(to)
+}
+
+// Door is the domain of the RAM user that signed in last in this browser;
+// empty: none did, or it was an owner.
+func (k *Kit) Door(r *http.Request) string {
+	d := k.Cookie(r, cookieDoor)
+	if d == "" || len(d) > 200 || strings.Trim(d, "abcdefghijklmnopqrstuvwxyz0123456789.-") != "" {
+		return ""
+	}
+	return d
+}
+
+// SetDoor keeps the door for the next time; an empty domain forgets it.
+func (k *Kit) SetDoor(w http.ResponseWriter, domain string) {
+	if domain == "" {
+		k.ClearCookie(w, cookieDoor)
+		return
+	}
+	k.SetCookie(w, cookieDoor, domain, deviceLifetime)
 }
 
 // Form tokens: an authenticated form of the browser's own cookie, masked anew

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -15,7 +16,7 @@ import (
 	"sync"
 	"time"
 
-	"countersign/internal/domain/policy"
+	"countersign/internal/domain/session"
 	"countersign/internal/fault"
 	"countersign/internal/front/request"
 	"countersign/internal/locale"
@@ -61,6 +62,8 @@ type Base struct {
 	Idle    int    // seconds a session lasts without use
 	Flash   string // message key of what was just done
 	Nav     string // the part of the site
+	RAM     bool   // a RAM user is signed in
+	Console bool   // somebody who sees the console is
 	Problem *Problem
 	Asset   func(string) string
 	Locales []*locale.Locale
@@ -117,11 +120,12 @@ var registered struct {
 	pages map[string]func(yield func(t *template.Template, data any))
 }
 
-// New parses the page at path in files, within the layout. A template that
-// does not parse is a broken build, and panics.
-func New[T any](k *Kit, files fs.FS, path string) Page[T] {
+// New parses the page at path in files, within the layout, and the parts that
+// it takes from files. A template that does not parse is a broken build, and
+// panics.
+func New[T any](k *Kit, files fs.FS, path string, parts ...string) Page[T] {
 	t := template.Must(template.New("layout.html").Funcs(template.FuncMap{"pairs": pairs}).ParseFS(layoutFS, "templates/layout.html", "templates/parts.html"))
-	template.Must(t.ParseFS(files, path))
+	template.Must(t.ParseFS(files, append(parts, path)...))
 	registered.Lock()
 	defer registered.Unlock()
 	if registered.pages == nil {
@@ -211,6 +215,10 @@ func (k *Kit) Base(w http.ResponseWriter, r *http.Request) Base {
 func (k *Kit) SignedBase(w http.ResponseWriter, r *http.Request, s prove.Signed) Base {
 	b := k.Base(w, r)
 	b.Name, b.Idle = s.Identity.Name(), int(k.Idle.Seconds())
+	if silent := b.Flash + ".silent"; b.Flash != "" && s.Identity.Email == "" && b.L.Has(silent) {
+		b.Flash = silent // no message was sent
+	}
+	b.RAM, b.Console = !s.Identity.IsOwner(), s.Identity.Role.Audits()
 	return b
 }
 
@@ -283,7 +291,10 @@ func (k *Kit) Signed(h SignedHandlerFunc) http.Handler {
 			s, err = k.Who(r, token)
 		}
 		if fault.From(err).Kind == fault.SignedOut || fault.From(err).Kind == fault.Invalid {
-			k.SeeOther(w, r, SignInPath(r))
+			if errors.Is(err, session.ErrRulesChanged) {
+				k.SetCookie(w, cookieFlash, "rules_changed", time.Minute)
+			}
+			k.SeeOther(w, r, k.SignInPath(r))
 			return nil
 		}
 		if err != nil {
@@ -296,19 +307,6 @@ func (k *Kit) Signed(h SignedHandlerFunc) http.Handler {
 		return nil
 	})
 }
-
-// Gated is Signed for what passes the gate of a scenario: the flow behind it
-// asks for the verification, and the router knows.
-func (k *Kit) Gated(s policy.Scenario, h SignedHandlerFunc) http.Handler {
-	return gated{k.Signed(h), s}
-}
-
-type gated struct {
-	http.Handler
-	scenario policy.Scenario
-}
-
-func (g gated) Gate() string { return string(g.scenario) }
 
 // A failure is the page of a refusal that belongs to no form.
 type failure struct {

@@ -2,6 +2,7 @@ package security
 
 import (
 	"net/http"
+	"net/url"
 	"time"
 
 	"countersign/internal/flow/selfservice"
@@ -15,6 +16,8 @@ type codesPage struct {
 	Left   int
 	MadeAt time.Time
 	Bound  bool
+
+	Managed bool // administrators alone make new ones
 }
 
 func (p *Pages) showCodes(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -22,14 +25,16 @@ func (p *Pages) showCodes(w http.ResponseWriter, r *http.Request, s prove.Signed
 	if err != nil {
 		return err
 	}
-	return p.codes.Render(w, r, http.StatusOK, codesPage{p.kit.SignedBase(w, r, s), o.CodesLeft, o.CodesMadeAt, o.Facts.SecondFactor()})
+	return p.codes.Render(w, r, http.StatusOK, codesPage{p.kit.SignedBase(w, r, s), o.CodesLeft, o.CodesMadeAt, o.Facts.SecondFactor(), o.MFAManaged})
 }
 
 // codesNewPage shows codes that were just made, until they are saved.
 type codesNewPage struct {
 	page.Base
-	Codes  []string
-	MadeAt time.Time
+	Codes    []string
+	MadeAt   time.Time
+	ReturnTo string // in the first sign-in: where the person was going
+	Part     page.Part
 }
 
 func (p *Pages) makeCodes(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -52,11 +57,22 @@ func (p *Pages) showNewCodes(w http.ResponseWriter, r *http.Request, s prove.Sig
 	if err != nil {
 		return err
 	}
-	if codes == nil {
+	q, err := request.ReadQuery(r)
+	if err != nil {
+		return err
+	}
+	data := codesNewPage{Base: p.kit.SignedBase(w, r, s), Codes: codes, MadeAt: p.kit.Now(), ReturnTo: prove.LocalPath(q.Get("return_to"))}
+	switch {
+	case codes == nil && data.ReturnTo != "": // saved already
+		p.kit.SeeOther(w, r, afterCodes(q))
+		return nil
+	case codes == nil:
 		p.kit.SeeOther(w, r, "/security/recovery-codes")
 		return nil
+	case data.ReturnTo != "":
+		data.Part = page.Part{Step: 3, Of: 3}
 	}
-	return p.codesNew.Render(w, r, http.StatusOK, codesNewPage{p.kit.SignedBase(w, r, s), codes, p.kit.Now()})
+	return p.codesNew.Render(w, r, http.StatusOK, data)
 }
 
 func (p *Pages) codesSaved(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -65,12 +81,16 @@ func (p *Pages) codesSaved(w http.ResponseWriter, r *http.Request, s prove.Signe
 		return err
 	}
 	if f.Get("saved") == "" {
-		p.kit.SeeOther(w, r, "/security/recovery-codes/new")
+		to := "/security/recovery-codes/new"
+		if f.Has("return_to") {
+			to += "?return_to=" + url.QueryEscape(f.Get("return_to"))
+		}
+		p.kit.SeeOther(w, r, to)
 		return nil
 	}
 	if err := p.flow.RecoveryCodesSaved(r.Context(), p.kit.Visitor(r), s); err != nil {
 		return err
 	}
-	p.kit.Done(w, r, "/security", "codes_saved")
+	p.kit.Done(w, r, afterCodes(f), "codes_saved")
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"countersign/internal/domain/account"
@@ -22,43 +21,11 @@ type phonePage struct {
 	Number     string // masked
 	BoundAt    time.Time
 	LastUsedAt time.Time
-	Protects   bool // Account Protection uses it: it can be replaced, not removed
+	Protects   bool // it is needed: it can be replaced, not removed
 	Down       bool // no sender of text messages is configured
+	Managed    bool // administrators alone change it
+	Forbidden  bool // the account does not let its users use it
 }
-
-// phoneFormPage asks for a number.
-type phoneFormPage struct {
-	page.Base
-	Action, Ceremony, Cancel string // where the form goes; the ceremony it belongs to, if any
-	Old                      string // masked; empty: none is attached yet
-	Countries                []countryChoice
-	Country, Phone           string // as typed
-	Example                  string // a number of the country chosen
-	Part                     part
-}
-
-type countryChoice struct {
-	Code, Name string
-	Dial       int
-	Example    string
-}
-
-// confirmPage asks for the code that was sent to a new address or number.
-type confirmPage struct {
-	page.Base
-	Action, Ceremony, Cancel string // the code is posted to Action, a resend to Action/send
-	Change                   string // the page where the address can be corrected
-	Kind                     string // sms or email
-	Destination              string // in full: it was just typed here
-	Old                      string // masked; stays in force until the new one has answered; empty: none
-	Digits, Resend, Valid    int
-	Sent                     bool // a code was sent; else it must be asked for
-	Failed, Delayed          bool // the message could not be sent; has not gone out yet
-	Part                     part
-}
-
-// part says where a page is within a longer way; zero: nowhere.
-type part struct{ Step, Of int }
 
 // phoneRemovePage asks whether the phone shall be taken off.
 type phoneRemovePage struct {
@@ -73,37 +40,7 @@ func (p *Pages) showPhone(w http.ResponseWriter, r *http.Request, s prove.Signed
 		return err
 	}
 	return p.phone.Render(w, r, http.StatusOK, phonePage{p.kit.SignedBase(w, r, s), o.Facts.Phone, o.Phone.Number.Mask(), o.Phone.BoundAt, o.Phone.LastUsedAt,
-		o.Facts.Protection.Method == factor.SMS, p.flow.Sending.Can(factor.SMS) != nil})
-}
-
-// countries are those to which text messages go, by their names in the
-// language of the page.
-func (p *Pages) countries(b page.Base) (list []countryChoice) {
-	for _, c := range account.PhoneCountries() {
-		if p.flow.Sending.Reaches(c.Code) {
-			list = append(list, countryChoice{c.Code, b.L.Country(c.Code), c.Dial, c.Example})
-		}
-	}
-	slices.SortFunc(list, func(x, y countryChoice) int { return b.L.Compare(x.Name, y.Name) })
-	return list
-}
-
-// phoneFormIn completes the form: the country typed before, else the one that
-// the browser's languages speak of, else the first.
-func (p *Pages) phoneFormIn(r *http.Request, data phoneFormPage) phoneFormPage {
-	data.Countries = p.countries(data.Base)
-	if data.Country == "" {
-		data.Country = request.Country(r)
-	}
-	if len(data.Countries) > 0 {
-		data.Example = data.Countries[0].Example
-	}
-	for _, c := range data.Countries {
-		if c.Code == data.Country {
-			data.Example = c.Example
-		}
-	}
-	return data
+		o.Facts.Needs(factor.SMS), p.flow.Sending.Can(factor.SMS) != nil, o.MFAManaged, !o.Facts.Allows(factor.SMS)})
 }
 
 func (p *Pages) showPhoneForm(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -117,7 +54,7 @@ func (p *Pages) showPhoneForm(w http.ResponseWriter, r *http.Request, s prove.Si
 	if ok, err := p.verified(w, r, s, selfservice.PhoneAction(o.Phone)); err != nil || !ok {
 		return err
 	}
-	data := phoneFormPage{Base: p.kit.SignedBase(w, r, s), Action: "/security/phone/change", Cancel: "/security/phone", Old: o.Phone.Number.Mask()}
+	data := page.PhonePage{Base: p.kit.SignedBase(w, r, s), Action: "/security/phone/change", Cancel: "/security/phone", Old: o.Phone.Number.Mask()}
 	if o.Facts.Phone {
 		data.Country = o.Phone.Number.Country()
 	}
@@ -128,7 +65,7 @@ func (p *Pages) showPhoneForm(w http.ResponseWriter, r *http.Request, s prove.Si
 	if c, err := p.flow.Contact(r.Context(), p.kit.Visitor(r), s, q.Get("c")); err == nil { // what was typed before
 		data.Country, data.Phone = c.Country, c.Phone.International()
 	}
-	return p.phoneForm.Render(w, r, http.StatusOK, p.phoneFormIn(r, data))
+	return p.enrol.Phone(w, r, http.StatusOK, data)
 }
 
 func (p *Pages) submitPhoneForm(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -148,12 +85,12 @@ func (p *Pages) submitPhoneForm(w http.ResponseWriter, r *http.Request, s prove.
 	if errors.Is(err, prove.ErrVerifyFirst) {
 		return p.verifyFor(w, r, s, selfservice.PhoneAction(o.Phone), "/security/phone/change?c="+url.QueryEscape(id))
 	}
-	data := phoneFormPage{Base: p.kit.SignedBase(w, r, s), Action: "/security/phone/change", Cancel: "/security/phone", Old: o.Phone.Number.Mask(), Country: f.Get("country"), Phone: f.Get("phone")}
+	data := page.PhonePage{Base: p.kit.SignedBase(w, r, s), Action: "/security/phone/change", Cancel: "/security/phone", Old: o.Phone.Number.Mask(), Country: f.Get("country"), Phone: f.Get("phone")}
 	status, ok := p.kit.Refuse(w, r, &data.Base, err)
 	if !ok {
 		return err
 	}
-	return p.phoneForm.Render(w, r, status, p.phoneFormIn(r, data))
+	return p.enrol.Phone(w, r, status, data)
 }
 
 // contactPath is where a change of the method is under way.
@@ -183,12 +120,12 @@ func (p *Pages) renderConfirm(w http.ResponseWriter, r *http.Request, s prove.Si
 	}
 	path := contactPath(c.Method)
 	b.Path = path + "/confirm?c=" + url.QueryEscape(id)
-	data := confirmPage{Base: b, Action: path + "/confirm", Ceremony: c.ID, Cancel: path, Change: path + "/change?c=" + url.QueryEscape(id), Kind: string(c.Method),
+	data := page.ConfirmPage{Base: b, Action: path + "/confirm", Ceremony: c.ID, Cancel: path, Change: path + "/change?c=" + url.QueryEscape(id), Kind: string(c.Method),
 		Destination: c.Email, Old: account.MaskEmail(s.Identity.Email), Digits: c.Digits, Resend: seconds(c.Resend), Valid: c.Valid, Sent: c.Sent, Failed: c.Failed, Delayed: c.Delayed}
 	if c.Method == factor.SMS {
 		data.Destination, data.Old = c.Phone.International(), o.Phone.Number.Mask()
 	}
-	return p.confirm.Render(w, r, status, data)
+	return p.enrol.Confirm(w, r, status, data)
 }
 
 func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
@@ -264,7 +201,7 @@ func (p *Pages) showPhoneRemove(w http.ResponseWriter, r *http.Request, s prove.
 	if err != nil {
 		return err
 	}
-	if !o.Facts.Phone || o.Facts.Protection.Method == factor.SMS {
+	if !o.Facts.Phone || o.Facts.Needs(factor.SMS) || o.MFAManaged {
 		p.kit.SeeOther(w, r, "/security/phone")
 		return nil
 	}

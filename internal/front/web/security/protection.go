@@ -176,28 +176,28 @@ func (p *Pages) renderProtectionStep(w http.ResponseWriter, r *http.Request, s p
 	back := "?c=" + url.QueryEscape(id)
 	b.Path = "/security/protection/confirm" + back
 	const cancel = "/security/protection"
-	ofAll := func(step int) part {
+	ofAll := func(step int) page.Part {
 		if !u.NewOne || u.Wanted.Method != factor.SMS {
-			return part{}
+			return page.Part{}
 		}
-		return part{step, 2}
+		return page.Part{Step: step, Of: 2}
 	}
 	switch {
 	case u.Step == selfservice.StepDevice:
-		return p.drawBind(w, r, status, bindPage{Base: b, Binding: u.Binding, DeviceName: typed.Get("name"), One: true, Action: "/security/protection/device", Cancel: cancel})
+		return p.enrol.Key(w, r, status, page.KeyPage{Base: b, Binding: u.Binding, DeviceName: typed.Get("name"), One: true, Action: "/security/protection/device", Cancel: cancel})
 	case u.Step == selfservice.StepNumber, u.Step == selfservice.StepCode && u.NewOne && number:
-		data := phoneFormPage{Base: b, Action: "/security/protection/phone", Ceremony: id, Cancel: cancel, Country: typed.Get("country"), Phone: typed.Get("phone"), Part: ofAll(1)}
+		data := page.PhonePage{Base: b, Action: "/security/protection/phone", Ceremony: id, Cancel: cancel, Country: typed.Get("country"), Phone: typed.Get("phone"), Part: ofAll(1)}
 		if data.Phone == "" && u.Phone != "" {
 			data.Country, data.Phone = u.Country, u.Phone.International()
 		}
-		return p.phoneForm.Render(w, r, status, p.phoneFormIn(r, data))
+		return p.enrol.Phone(w, r, status, data)
 	case u.Step == selfservice.StepCode:
-		data := confirmPage{Base: b, Action: "/security/protection/code", Ceremony: id, Cancel: cancel, Kind: string(factor.SMS), Destination: u.Phone.Mask(),
+		data := page.ConfirmPage{Base: b, Action: "/security/protection/code", Ceremony: id, Cancel: cancel, Kind: string(factor.SMS), Destination: u.Phone.Mask(),
 			Digits: u.Digits, Resend: seconds(u.Resend), Valid: u.Valid, Sent: u.Sent, Failed: u.Failed, Delayed: u.Delayed, Part: ofAll(2)}
 		if u.NewOne {
 			data.Destination, data.Change = u.Phone.International(), "/security/protection/confirm"+back+"&number=1"
 		}
-		return p.confirm.Render(w, r, status, data)
+		return p.enrol.Confirm(w, r, status, data)
 	}
 	data := protectionConfirmPage{Base: b, Ceremony: id, Edit: u.Present.On(), Method: u.Wanted.Method, Scenarios: scenarioRows(u.Wanted.Scenarios),
 		Missing: u.Wanted.Method == factor.VirtualMFA && !u.Facts.VirtualMFA || u.Wanted.Method == factor.SMS && !u.Facts.Phone}

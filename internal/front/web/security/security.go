@@ -32,7 +32,6 @@ type Pages struct {
 
 	settings   page.Page[settingsPage]
 	virtualMFA page.Page[virtualMFAPage]
-	bind       page.Page[bindPage]
 	resync     page.Page[resyncPage]
 	unbind     page.Page[unbindPage]
 	codes      page.Page[codesPage]
@@ -42,12 +41,13 @@ type Pages struct {
 	sessions   page.Page[sessionsPage]
 	history    page.Page[historyPage]
 	proofs     page.Proofs
+	enrol      page.Enrolment
+	welcome    page.Page[welcomePage]
+	reminder   page.Page[reminderPage]
 
 	emailForm   page.Page[emailFormPage]
 	phone       page.Page[phonePage]
-	phoneForm   page.Page[phoneFormPage]
 	phoneRemove page.Page[phoneRemovePage]
-	confirm     page.Page[confirmPage]
 
 	protection        page.Page[protectionPage]
 	protectionForm    page.Page[protectionFormPage]
@@ -56,11 +56,11 @@ type Pages struct {
 
 	// resume goes on, after a verification, with what a button asked for: by
 	// the path that the verification leads back to.
-	resume map[string]resumeFunc
+	resume map[string]ResumeFunc
 }
 
-// A resumeFunc does what was asked for before the verification.
-type resumeFunc func(w http.ResponseWriter, r *http.Request, s prove.Signed, query request.Form) error
+// A ResumeFunc does what was asked for before the verification.
+type ResumeFunc func(w http.ResponseWriter, r *http.Request, s prove.Signed, query request.Form) error
 
 // New prepares the pages.
 func New(k *page.Kit, f *selfservice.Flow, v *verify.Flow) *Pages {
@@ -68,7 +68,6 @@ func New(k *page.Kit, f *selfservice.Flow, v *verify.Flow) *Pages {
 		kit: k, flow: f, verify: v,
 		settings:   page.New[settingsPage](k, templates, "templates/settings.html"),
 		virtualMFA: page.New[virtualMFAPage](k, templates, "templates/virtualmfa.html"),
-		bind:       page.New[bindPage](k, templates, "templates/bind.html"),
 		resync:     page.New[resyncPage](k, templates, "templates/resync.html"),
 		unbind:     page.New[unbindPage](k, templates, "templates/unbind.html"),
 		codes:      page.New[codesPage](k, templates, "templates/codes.html"),
@@ -78,19 +77,20 @@ func New(k *page.Kit, f *selfservice.Flow, v *verify.Flow) *Pages {
 		sessions:   page.New[sessionsPage](k, templates, "templates/sessions.html"),
 		history:    page.New[historyPage](k, templates, "templates/history.html"),
 		proofs:     page.NewProofs(k),
+		enrol:      page.NewEnrolment(k, func() prove.Sending { return f.Sending }),
+		welcome:    page.New[welcomePage](k, templates, "templates/welcome.html"),
+		reminder:   page.New[reminderPage](k, templates, "templates/reminder.html"),
 
 		emailForm:   page.New[emailFormPage](k, templates, "templates/emailform.html"),
 		phone:       page.New[phonePage](k, templates, "templates/phone.html"),
-		phoneForm:   page.New[phoneFormPage](k, templates, "templates/phoneform.html"),
 		phoneRemove: page.New[phoneRemovePage](k, templates, "templates/phoneremove.html"),
-		confirm:     page.New[confirmPage](k, templates, "templates/confirm.html"),
 
 		protection:        page.New[protectionPage](k, templates, "templates/protection.html"),
 		protectionForm:    page.New[protectionFormPage](k, templates, "templates/protectionform.html"),
 		protectionConfirm: page.New[protectionConfirmPage](k, templates, "templates/protectionconfirm.html"),
 		protectionOff:     page.New[protectionOffPage](k, templates, "templates/protectionoff.html"),
 	}
-	p.resume = map[string]resumeFunc{
+	p.resume = map[string]ResumeFunc{
 		"/security/recovery-codes":     p.resumeCodes,
 		"/security/sessions":           p.resumeEnd,
 		"/security/protection/confirm": p.resumeProtection,
@@ -100,57 +100,65 @@ func New(k *page.Kit, f *selfservice.Flow, v *verify.Flow) *Pages {
 	return p
 }
 
+// OnVerified has f go on with what other pages asked for, after a verification
+// that leads back to the path.
+func (p *Pages) OnVerified(path string, f ResumeFunc) { p.resume[path] = f }
+
 // Mount routes the pages.
 func (p *Pages) Mount(t *request.Router) {
 	k := p.kit
-	t.Handle("GET /security", k.Signed(p.showSettings))
-	t.Handle("GET /security/email", k.Signed(p.showEmail))
-	t.Handle("GET /security/email/change", k.Gated(policy.ChangeContact, p.showEmailForm))
-	t.Handle("POST /security/email/change", k.Gated(policy.ChangeContact, p.submitEmailForm))
-	t.Handle("GET /security/email/confirm", k.Signed(p.showConfirm))
-	t.Handle("POST /security/email/confirm", k.Gated(policy.ChangeContact, p.submitConfirm))
-	t.Handle("POST /security/email/confirm/send", k.Gated(policy.ChangeContact, p.sendConfirm))
-	t.Handle("GET /security/phone", k.Signed(p.showPhone))
+	t.Handle("GET /security", k.For(page.Anyone, "", p.showSettings))
+	t.Handle("GET /security/email", k.For(page.Owners, "", p.showEmail))
+	t.Handle("GET /security/email/change", k.For(page.Owners, policy.ChangeContact, p.showEmailForm))
+	t.Handle("POST /security/email/change", k.For(page.Owners, policy.ChangeContact, p.submitEmailForm))
+	t.Handle("GET /security/email/confirm", k.For(page.Owners, "", p.showConfirm))
+	t.Handle("POST /security/email/confirm", k.For(page.Owners, policy.ChangeContact, p.submitConfirm))
+	t.Handle("POST /security/email/confirm/send", k.For(page.Owners, policy.ChangeContact, p.sendConfirm))
+	t.Handle("GET /security/phone", k.For(page.Anyone, "", p.showPhone))
 	t.Handle("GET /security/phone/change", k.Gated(policy.ChangeContact, p.showPhoneForm))
 	t.Handle("POST /security/phone/change", k.Gated(policy.ChangeContact, p.submitPhoneForm))
-	t.Handle("GET /security/phone/confirm", k.Signed(p.showConfirm))
+	t.Handle("GET /security/phone/confirm", k.For(page.Anyone, "", p.showConfirm))
 	t.Handle("POST /security/phone/confirm", k.Gated(policy.ChangeContact, p.submitConfirm))
 	t.Handle("POST /security/phone/confirm/send", k.Gated(policy.ChangeContact, p.sendConfirm))
-	t.Handle("GET /security/phone/remove", k.Signed(p.showPhoneRemove))
+	t.Handle("GET /security/phone/remove", k.For(page.Anyone, "", p.showPhoneRemove))
 	t.Handle("POST /security/phone/remove", k.Gated(policy.ChangeContact, p.submitPhoneRemove))
-	t.Handle("GET /security/protection", k.Signed(p.showProtection))
-	t.Handle("GET /security/protection/setup", k.Signed(p.showProtectionForm))
-	t.Handle("POST /security/protection/setup", k.Signed(p.submitProtectionForm))
-	t.Handle("GET /security/protection/confirm", k.Signed(p.showProtectionStep))
-	t.Handle("POST /security/protection/confirm", k.Gated(policy.ManageMFA, p.submitProtectionConfirm))
-	t.Handle("POST /security/protection/device", k.Gated(policy.ManageMFA, p.submitProtectionDevice))
-	t.Handle("POST /security/protection/phone", k.Gated(policy.ManageMFA, p.submitProtectionPhone))
-	t.Handle("POST /security/protection/code", k.Gated(policy.ManageMFA, p.submitProtectionCode))
-	t.Handle("POST /security/protection/code/send", k.Gated(policy.ManageMFA, p.sendProtectionCode))
-	t.Handle("GET /security/protection/off", k.Signed(p.showProtectionOff))
-	t.Handle("POST /security/protection/off", k.Gated(policy.ManageMFA, p.submitProtectionOff))
-	t.Handle("GET /security/virtual-mfa", k.Signed(p.showVirtualMFA))
+	t.Handle("GET /security/protection", k.For(page.Owners, "", p.showProtection))
+	t.Handle("GET /security/protection/setup", k.For(page.Owners, "", p.showProtectionForm))
+	t.Handle("POST /security/protection/setup", k.For(page.Owners, "", p.submitProtectionForm))
+	t.Handle("GET /security/protection/confirm", k.For(page.Owners, "", p.showProtectionStep))
+	t.Handle("POST /security/protection/confirm", k.For(page.Owners, policy.ManageMFA, p.submitProtectionConfirm))
+	t.Handle("POST /security/protection/device", k.For(page.Owners, policy.ManageMFA, p.submitProtectionDevice))
+	t.Handle("POST /security/protection/phone", k.For(page.Owners, policy.ManageMFA, p.submitProtectionPhone))
+	t.Handle("POST /security/protection/code", k.For(page.Owners, policy.ManageMFA, p.submitProtectionCode))
+	t.Handle("POST /security/protection/code/send", k.For(page.Owners, policy.ManageMFA, p.sendProtectionCode))
+	t.Handle("GET /security/protection/off", k.For(page.Owners, "", p.showProtectionOff))
+	t.Handle("POST /security/protection/off", k.For(page.Owners, policy.ManageMFA, p.submitProtectionOff))
+	t.Handle("GET /security/virtual-mfa", k.For(page.Anyone, "", p.showVirtualMFA))
 	t.Handle("GET /security/virtual-mfa/bind", k.Gated(policy.ManageMFA, p.showBind))
 	t.Handle("POST /security/virtual-mfa/bind", k.Gated(policy.ManageMFA, p.submitBind))
+	t.Handle("GET /security/virtual-mfa/replace", k.Gated(policy.ManageMFA, p.showReplace))
+	t.Handle("POST /security/virtual-mfa/replace", k.Gated(policy.ManageMFA, p.submitReplace))
 	t.Handle("GET /security/virtual-mfa/resynchronise", k.Gated(policy.ManageMFA, p.showResync))
 	t.Handle("POST /security/virtual-mfa/resynchronise", k.Gated(policy.ManageMFA, p.submitResync))
 	t.Handle("GET /security/virtual-mfa/unbind", k.Gated(policy.ManageMFA, p.showUnbind))
 	t.Handle("POST /security/virtual-mfa/unbind", k.Gated(policy.ManageMFA, p.submitUnbind))
-	t.Handle("GET /security/recovery-codes", k.Signed(p.showCodes))
+	t.Handle("GET /security/recovery-codes", k.For(page.Anyone, "", p.showCodes))
 	t.Handle("POST /security/recovery-codes", k.Gated(policy.ManageMFA, p.makeCodes))
-	t.Handle("GET /security/recovery-codes/new", k.Signed(p.showNewCodes))
-	t.Handle("POST /security/recovery-codes/saved", k.Signed(p.codesSaved))
+	t.Handle("GET /security/recovery-codes/new", k.For(page.Anyone, "", p.showNewCodes))
+	t.Handle("POST /security/recovery-codes/saved", k.For(page.Anyone, "", p.codesSaved))
 	t.Handle("GET /security/password", k.Gated(policy.ChangePassword, p.showPassword))
 	t.Handle("POST /security/password", k.Gated(policy.ChangePassword, p.submitPassword))
-	t.Handle("GET /security/sessions", k.Signed(p.showSessions))
+	t.Handle("GET /security/sessions", k.For(page.Anyone, "", p.showSessions))
 	t.Handle("POST /security/sessions/end", k.Gated(policy.ManageSessions, p.endSession))
 	t.Handle("POST /security/sessions/end-others", k.Gated(policy.ManageSessions, p.endOthers))
-	t.Handle("GET /security/history", k.Signed(p.showHistory))
-	t.Handle("GET /verify", k.Signed(p.showVerify))
-	t.Handle("POST /verify", k.Signed(p.submitVerify))
-	t.Handle("POST /verify/send", k.Signed(p.sendVerify))
-	t.Handle("GET /verify/methods", k.Signed(p.showMethods))
-	t.Handle("POST /session/keep", k.Signed(p.keep))
+	t.Handle("GET /security/history", k.For(page.Anyone, "", p.showHistory))
+	t.Handle("GET /security/welcome", k.For(page.Anyone, "", p.showWelcome))
+	t.Handle("GET /security/reminder", k.For(page.Anyone, "", p.showReminder))
+	t.Handle("GET /verify", k.For(page.Anyone, "", p.showVerify))
+	t.Handle("POST /verify", k.For(page.Anyone, "", p.submitVerify))
+	t.Handle("POST /verify/send", k.For(page.Anyone, "", p.sendVerify))
+	t.Handle("GET /verify/methods", k.For(page.Anyone, "", p.showMethods))
+	t.Handle("POST /session/keep", k.For(page.Anyone, "", p.keep))
 }
 
 // verified lets the request go on if the action needs no verification now;
@@ -189,7 +197,11 @@ func (p *Pages) act(w http.ResponseWriter, r *http.Request, s prove.Signed, a po
 
 func (p *Pages) askPage(b page.Base, s prove.Signed, q verify.Question) page.Proof {
 	b.Nav = "verify"
-	return page.Proof{Base: b, Title: "verify.title", Who: s.Identity.Name(), Reason: "purpose." + q.Action.Name, Object: q.Action.Called(b.T), Action: "/verify", Ceremony: q.ID, Cancel: "/security"}
+	cancel := "/security"
+	if strings.HasPrefix(q.ReturnTo, "/console/") {
+		b.Nav, cancel = "console", "/console/users"
+	}
+	return page.Proof{Base: b, Title: "verify.title", Who: s.Identity.Name(), Reason: "purpose." + q.Action.Name, Object: q.Action.Called(b.T), Action: "/verify", Ceremony: q.ID, Cancel: cancel}
 }
 
 func (p *Pages) showVerify(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -339,14 +351,19 @@ func (p *Pages) showSettings(w http.ResponseWriter, r *http.Request, s prove.Sig
 type passwordPage struct {
 	page.Base
 	Min   int
-	Again bool // what was entered before the verification must be entered again
+	Rules []string // sentences of the account's policy
+	Again bool     // what was entered before the verification must be entered again
 }
 
-func (p *Pages) passwordPage(b page.Base, mfa bool) passwordPage {
-	if mfa {
-		return passwordPage{Base: b, Min: account.PasswordMinWithMFA}
+func (p *Pages) passwordPage(b page.Base, facts policy.Facts, alone bool) passwordPage {
+	data := passwordPage{Base: b, Min: account.PasswordMin(facts.MFA() && !alone)}
+	if b.RAM {
+		data.Min = max(data.Min, facts.Settings.Password.MinimumLength)
+		for _, rule := range facts.Settings.Password.Rules() {
+			data.Rules = append(data.Rules, b.T("password.rule."+rule.Key, "Count", rule.Count))
+		}
 	}
-	return passwordPage{Base: b, Min: account.PasswordMinAlone}
+	return data
 }
 
 func (p *Pages) showPassword(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -361,7 +378,7 @@ func (p *Pages) showPassword(w http.ResponseWriter, r *http.Request, s prove.Sig
 	if err != nil {
 		return err
 	}
-	data := p.passwordPage(p.kit.SignedBase(w, r, s), o.Facts.MFA() && !q.Has("alone")) // asked for where the password is to stand alone
+	data := p.passwordPage(p.kit.SignedBase(w, r, s), o.Facts, q.Has("alone")) // asked for where the password is to stand alone
 	data.Again = q.Has("again")
 	return p.password.Render(w, r, http.StatusOK, data)
 }
@@ -389,5 +406,5 @@ func (p *Pages) submitPassword(w http.ResponseWriter, r *http.Request, s prove.S
 	if oerr != nil {
 		return oerr
 	}
-	return p.password.Render(w, r, status, p.passwordPage(b, o.Facts.MFA()))
+	return p.password.Render(w, r, status, p.passwordPage(b, o.Facts, false))
 }

@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"strconv"
 
-	"countersign/internal/domain/audit"
 	"countersign/internal/domain/message"
 	"countersign/internal/domain/session"
 	"countersign/internal/flow/selfservice"
@@ -81,14 +80,8 @@ func (p *Pages) end(w http.ResponseWriter, r *http.Request, s prove.Signed, id s
 
 type historyPage struct {
 	page.Base
-	Events []historyRow
+	Events []page.Happening
 	Older  int64 // the event before which older ones begin; 0: none
-}
-
-type historyRow struct {
-	audit.Event
-	Sentence string
-	Browser  string
 }
 
 func (p *Pages) showHistory(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -109,26 +102,10 @@ func (p *Pages) showHistory(w http.ResponseWriter, r *http.Request, s prove.Sign
 	data := historyPage{Base: p.kit.SignedBase(w, r, s)}
 	data.Wide = true
 	for _, e := range events {
-		data.Events = append(data.Events, historyRow{e, sentence(data.Base, e), message.Browser(data.L, e.Actor.UserAgent)})
+		data.Events = append(data.Events, data.Happened(e, s.Identity.ID))
 	}
 	if more {
 		data.Older = events[len(events)-1].Seq
 	}
 	return p.history.Render(w, r, http.StatusOK, data)
-}
-
-// sentence says what an event was, as its owner would.
-func sentence(b page.Base, e audit.Event) string {
-	key := "event." + string(e.Name)
-	switch {
-	case e.Refused != "" && e.Details["method"] != "" && e.Name != audit.MFAResynchronise:
-		return b.T(key+".refused_code", "Method", b.T("method."+e.Details["method"]))
-	case e.Refused != "":
-		return b.T(key + ".refused")
-	case e.Name == audit.ConsoleSignin && e.Details["acr"] != "":
-		return b.T(key, "How", b.T("how."+e.Details["acr"]))
-	case e.Details["method"] != "":
-		return b.T(key, "Method", b.T("method."+e.Details["method"]))
-	}
-	return b.T(key, "Name", e.Details["name"], "From", e.Details["from"], "To", e.Details["to"])
 }

@@ -2,15 +2,11 @@ package security
 
 import (
 	"errors"
-	"fmt"
-	"html/template"
 	"net/http"
 	"net/url"
-	"strings"
-
-	"rsc.io/qr"
 
 	"countersign/internal/domain/factor"
+	"countersign/internal/domain/policy"
 	"countersign/internal/flow/selfservice"
 	"countersign/internal/front/request"
 	"countersign/internal/front/web/page"
@@ -22,7 +18,8 @@ import (
 type virtualMFAPage struct {
 	page.Base
 	Device   store.VirtualMFA
-	Protects bool // Account Protection uses it: it cannot go
+	Protects bool // it is needed: it can be exchanged, not dropped
+	Managed  bool // administrators alone change it
 }
 
 func (p *Pages) showVirtualMFA(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -34,23 +31,36 @@ func (p *Pages) showVirtualMFA(w http.ResponseWriter, r *http.Request, s prove.S
 		p.kit.SeeOther(w, r, "/security/virtual-mfa/bind")
 		return nil
 	}
-	return p.virtualMFA.Render(w, r, http.StatusOK, virtualMFAPage{p.kit.SignedBase(w, r, s), o.VirtualMFA, o.Facts.Protection.Method == factor.VirtualMFA})
+	return p.virtualMFA.Render(w, r, http.StatusOK, virtualMFAPage{p.kit.SignedBase(w, r, s), o.VirtualMFA, o.Facts.Needs(factor.VirtualMFA), o.MFAManaged})
 }
 
-type bindPage struct {
-	page.Base
-	Binding    selfservice.Binding
-	QR         template.HTML
-	URI        template.URL
-	DeviceName string
-	One        bool   // one code binds: the first is enough where the drift will show at sign-in
-	Action     string // where the form goes
-	Cancel     string
-	Part       part
+// bindPath is where a device is bound, or exchanged for the one named.
+func bindPath(replaces string) string {
+	if replaces != "" {
+		return "/security/virtual-mfa/replace"
+	}
+	return "/security/virtual-mfa/bind"
 }
 
 func (p *Pages) showBind(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
-	if ok, err := p.verified(w, r, s, selfservice.BindVirtualMFA); err != nil || !ok {
+	return p.showKey(w, r, s, selfservice.BindVirtualMFA, store.VirtualMFA{})
+}
+
+func (p *Pages) showReplace(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	o, err := p.flow.Overview(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	if !o.Facts.VirtualMFA {
+		p.kit.SeeOther(w, r, "/security/virtual-mfa/bind")
+		return nil
+	}
+	return p.showKey(w, r, s, selfservice.BindAction(o.VirtualMFA.ID).About(o.VirtualMFA.Name), o.VirtualMFA)
+}
+
+// showKey shows a key, of a device that takes the place of the old one, if any.
+func (p *Pages) showKey(w http.ResponseWriter, r *http.Request, s prove.Signed, a policy.Action, old store.VirtualMFA) error {
+	if ok, err := p.verified(w, r, s, a); err != nil || !ok {
 		return err
 	}
 	base := p.kit.SignedBase(w, r, s)
@@ -60,38 +70,39 @@ func (p *Pages) showBind(w http.ResponseWriter, r *http.Request, s prove.Signed)
 	}
 	if id := q.Get("c"); id != "" { // back from choosing a language: the key may have been scanned
 		if b, err := p.flow.Binding(r.Context(), s, id); err == nil {
-			return p.renderBind(w, r, http.StatusOK, base, b, b.Name)
+			return p.renderBind(w, r, http.StatusOK, base, b, b.Name, old)
 		}
 	}
-	b, err := p.flow.BeginBind(r.Context(), p.kit.Visitor(r), s)
+	b, err := p.flow.BeginBind(r.Context(), p.kit.Visitor(r), s, old.ID)
 	if errors.Is(err, selfservice.ErrBound) {
 		p.kit.SeeOther(w, r, "/security/virtual-mfa")
 		return nil
 	}
 	if err != nil {
-		return p.act(w, r, s, selfservice.BindVirtualMFA, err, r.URL.Path)
+		return p.act(w, r, s, a, err, r.URL.Path)
 	}
-	return p.renderBind(w, r, http.StatusOK, base, b, "")
+	return p.renderBind(w, r, http.StatusOK, base, b, "", old)
 }
 
-func (p *Pages) renderBind(w http.ResponseWriter, r *http.Request, status int, base page.Base, b selfservice.Binding, name string) error {
-	base.Path = "/security/virtual-mfa/bind?c=" + url.QueryEscape(b.ID)
-	return p.drawBind(w, r, status, bindPage{Base: base, Binding: b, DeviceName: name, Action: "/security/virtual-mfa/bind", Cancel: "/security"})
-}
-
-// drawBind completes the page of a key and shows it.
-func (p *Pages) drawBind(w http.ResponseWriter, r *http.Request, status int, data bindPage) (err error) {
-	if data.QR, err = drawQR(data.Binding.URI, data.T("bind.qr")); err != nil {
-		return err
-	}
-	data.URI = template.URL(data.Binding.URI) //nolint:gosec // made by KeyURI
-	if data.DeviceName == "" {
-		data.DeviceName = data.T("bind.device_default")
-	}
-	return p.bind.Render(w, r, status, data)
+func (p *Pages) renderBind(w http.ResponseWriter, r *http.Request, status int, base page.Base, b prove.Key, name string, old store.VirtualMFA) error {
+	path := bindPath(old.ID)
+	base.Path = path + "?c=" + url.QueryEscape(b.ID)
+	return p.enrol.Key(w, r, status, page.KeyPage{Base: base, Binding: b, DeviceName: name, Replaces: old.Name, Action: path, Cancel: "/security"})
 }
 
 func (p *Pages) submitBind(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	return p.confirmKey(w, r, s, store.VirtualMFA{})
+}
+
+func (p *Pages) submitReplace(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	o, err := p.flow.Overview(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	return p.confirmKey(w, r, s, o.VirtualMFA)
+}
+
+func (p *Pages) confirmKey(w http.ResponseWriter, r *http.Request, s prove.Signed, old store.VirtualMFA) error {
 	f, err := p.kit.Form(w, r)
 	var token secret.Token
 	if err == nil {
@@ -103,7 +114,7 @@ func (p *Pages) submitBind(w http.ResponseWriter, r *http.Request, s prove.Signe
 		return nil
 	}
 	if errors.Is(err, prove.ErrVerifyFirst) { // the name typed is kept
-		return p.verifyFor(w, r, s, selfservice.BindVirtualMFA, "/security/virtual-mfa/bind?c="+url.QueryEscape(f.Get("c")))
+		return p.verifyFor(w, r, s, selfservice.BindAction(old.ID).About(old.Name), bindPath(old.ID)+"?c="+url.QueryEscape(f.Get("c")))
 	}
 	base := p.kit.SignedBase(w, r, s)
 	status, ok := p.kit.Refuse(w, r, &base, err)
@@ -117,7 +128,7 @@ func (p *Pages) submitBind(w http.ResponseWriter, r *http.Request, s prove.Signe
 	if berr != nil {
 		return berr
 	}
-	return p.renderBind(w, r, status, base, b, f.Get("name"))
+	return p.renderBind(w, r, status, base, b, f.Get("name"), old)
 }
 
 type resyncPage struct{ page.Base }
@@ -158,7 +169,8 @@ type unbindPage struct {
 	page.Base
 	Device       store.VirtualMFA
 	PasswordLong bool // or another second factor stays: the device can go
-	Protects     bool // Account Protection uses it: it cannot
+	Protects     bool // it is needed: it cannot
+	Managed      bool // administrators alone unbind it
 	CodesStay    bool // something else is bound for which recovery codes stand in
 	MFAStays     bool // signing in still takes a second step
 	Email        string
@@ -173,12 +185,12 @@ func (p *Pages) showUnbind(w http.ResponseWriter, r *http.Request, s prove.Signe
 		p.kit.SeeOther(w, r, "/security")
 		return nil
 	}
-	data := unbindPage{Base: p.kit.SignedBase(w, r, s), Device: o.VirtualMFA, Email: s.Identity.Email, Protects: o.Facts.Protection.Method == factor.VirtualMFA}
+	data := unbindPage{Base: p.kit.SignedBase(w, r, s), Device: o.VirtualMFA, Email: s.Identity.Email, Protects: o.Facts.Needs(factor.VirtualMFA), Managed: o.MFAManaged}
 	without := o.Facts
 	without.VirtualMFA = false
 	data.PasswordLong, data.CodesStay = s.Identity.PasswordAlone || without.MFA(), without.SecondFactor()
 	data.MFAStays = without.MFA()
-	if data.PasswordLong && !data.Protects {
+	if data.PasswordLong && !data.Protects && !data.Managed {
 		if ok, err := p.verified(w, r, s, selfservice.Unbind(o.VirtualMFA.ID).About(o.VirtualMFA.Name)); err != nil || !ok {
 			return err
 		}
@@ -199,30 +211,4 @@ func (p *Pages) submitUnbind(w http.ResponseWriter, r *http.Request, s prove.Sig
 	p.kit.SetSession(w, token)
 	p.kit.Done(w, r, "/security", "virtual_mfa_unbound")
 	return nil
-}
-
-// drawQR draws text as one path, dark on the white box that the page gives
-// it, with the quiet zone of four modules (ISO/IEC 18004 §9.1) in the picture.
-func drawQR(text, label string) (template.HTML, error) {
-	code, err := qr.Encode(text, qr.M)
-	if err != nil {
-		return "", fmt.Errorf("draw a QR code: %w", err)
-	}
-	const quiet = 4
-	var path strings.Builder
-	for y := range code.Size {
-		for x := 0; x < code.Size; x++ {
-			run := 0
-			for x+run < code.Size && code.Black(x+run, y) {
-				run++
-			}
-			if run > 0 {
-				fmt.Fprintf(&path, "M%d %dh%dv1h-%dz", x+quiet, y+quiet, run, run)
-				x += run
-			}
-		}
-	}
-	size := code.Size + 2*quiet
-	return template.HTML(fmt.Sprintf(`<svg viewBox="0 0 %d %d" role="img" aria-label="%s" shape-rendering="crispEdges"><path d="%s"/></svg>`, //nolint:gosec // numbers, and a label that is escaped
-		size, size, template.HTMLEscapeString(label), path.String())), nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"countersign/internal/domain/ceremony"
+	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
 	"countersign/internal/fault"
 	flow "countersign/internal/flow/signin"
@@ -32,6 +33,10 @@ type Pages struct {
 	confirm   page.Page[confirmPage]
 	signedOut page.Page[signedOutPage]
 	proofs    page.Proofs
+	enrol     page.Enrolment
+	ram       page.Page[ramPage]
+	choose    page.Page[choosePage]
+	password  page.Page[passwordPage]
 
 	// KeepLocale keeps the language of messages to someone signed in.
 	KeepLocale func(r *http.Request, s prove.Signed, tag string) error
@@ -54,6 +59,10 @@ func New(k *page.Kit, f *flow.Flow, u *signup.Flow) *Pages {
 		confirm:   page.New[confirmPage](k, templates, "templates/confirm.html"),
 		signedOut: page.New[signedOutPage](k, templates, "templates/signedout.html"),
 		proofs:    page.NewProofs(k),
+		enrol:     page.NewEnrolment(k, func() prove.Sending { return f.Sending }),
+		ram:       page.New[ramPage](k, templates, "templates/ram.html"),
+		choose:    page.New[choosePage](k, templates, "templates/choose.html"),
+		password:  page.New[passwordPage](k, templates, "templates/newpassword.html"),
 	}
 }
 
@@ -64,6 +73,18 @@ func (p *Pages) Mount(t *request.Router) {
 	t.Handle("GET /signin", k.Handle(p.showSignIn))
 	t.Handle("POST /signin", k.Handle(p.submitSignIn))
 	t.Handle("GET /signin/verify", k.Handle(p.underWay(p.showVerify)))
+	t.Handle("GET /signin/ram", k.Handle(p.showRAM))
+	t.Handle("POST /signin/ram", k.Handle(p.submitRAM))
+	t.Handle("GET /signin/ram/{suffix}", k.Handle(p.showRAM))
+	t.Handle("POST /signin/ram/{suffix}", k.Handle(p.submitRAM))
+	t.Handle("GET /signin/bind", k.Handle(p.underWay(p.showBind)))
+	t.Handle("POST /signin/bind", k.Handle(p.submitBind))
+	t.Handle("POST /signin/bind/device", k.Handle(p.submitDevice))
+	t.Handle("POST /signin/bind/phone", k.Handle(p.submitNumber))
+	t.Handle("POST /signin/bind/code", k.Handle(p.submitCode))
+	t.Handle("POST /signin/bind/code/send", k.Handle(p.sendCode))
+	t.Handle("GET /signin/password", k.Handle(p.underWay(p.showPassword)))
+	t.Handle("POST /signin/password", k.Handle(p.submitPassword))
 	t.Handle("POST /signin/verify", k.Handle(p.submitVerify))
 	t.Handle("POST /signin/verify/send", k.Handle(p.send))
 	t.Handle("GET /signin/methods", k.Handle(p.underWay(p.showMethods)))
@@ -76,6 +97,7 @@ func (p *Pages) Mount(t *request.Router) {
 	t.Handle("GET /signup/verify", k.Handle(p.showConfirm))
 	t.Handle("POST /signup/verify", k.Handle(p.submitConfirm))
 	t.Handle("POST /signup/send", k.Handle(p.resend))
+	p.mountRecovery(t)
 	t.Handle("POST /preferences", k.Handle(p.setPreferences))
 }
 
@@ -89,34 +111,52 @@ func (p *Pages) showSignIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return p.signIn.Render(w, r, http.StatusOK, signInPage{Base: p.kit.Base(w, r), ReturnTo: flow.LocalPath(q.Get("return_to")), SignUp: p.signup.Open})
+	return p.signIn.Render(w, r, http.StatusOK, signInPage{Base: p.kit.Base(w, r), ReturnTo: prove.LocalPath(q.Get("return_to")), SignUp: p.signup.Open})
 }
 
 func (p *Pages) submitSignIn(w http.ResponseWriter, r *http.Request) error {
 	f, err := p.kit.Form(w, r)
 	var progress flow.Progress
 	if err == nil {
-		progress, err = p.flow.Begin(r.Context(), p.kit.Visitor(r), f.Get("username"), f.Get("password"), f.Get("return_to"))
+		progress, err = p.flow.Begin(r.Context(), p.kit.Visitor(r), prove.Door{}, f.Get("username"), f.Get("password"), f.Get("return_to"))
 	}
 	if err != nil {
-		data := signInPage{Base: p.kit.Base(w, r), Username: f.Get("username"), ReturnTo: flow.LocalPath(f.Get("return_to")), SignUp: p.signup.Open}
-		status, ok := p.kit.Refuse(w, r, &data.Base, err)
+		data := signInPage{Base: p.kit.Base(w, r), Username: f.Get("username"), ReturnTo: prove.LocalPath(f.Get("return_to")), SignUp: p.signup.Open}
+		status, ok := p.refuseDoor(w, r, &data.Base, err)
 		if !ok {
 			return err
 		}
 		return p.signIn.Render(w, r, status, data)
 	}
+	p.begun(w, r, progress)
+	return nil
+}
+
+// begun keeps the sign-in that the password has begun, and goes on.
+func (p *Pages) begun(w http.ResponseWriter, r *http.Request, progress flow.Progress) {
+	p.kit.SetDoor(w, progress.Domain) // also where it does not go on: whoever comes back is to find it
 	if progress.Session == nil {
-		p.kit.SetCeremony(w, r, ceremony.SignIn, progress.Ceremony, progress.Token, ceremony.Lifetime)
+		p.kit.SetCeremony(w, r, ceremony.SignIn, progress.Ceremony, progress.Token, ceremony.SessionLifetime)
 	}
 	p.goOn(w, r, progress)
-	return nil
+}
+
+// stepPaths are the pages of the steps that are no second step.
+var stepPaths = map[policy.Step]string{policy.Bind: "/signin/bind", policy.NewPassword: "/signin/password"}
+
+// stepPath is the page of the step that a sign-in stands at.
+func stepPath(progress flow.Progress) string {
+	path := stepPaths[progress.Step]
+	if path == "" {
+		path = "/signin/verify"
+	}
+	return path + "?c=" + url.QueryEscape(progress.Ceremony)
 }
 
 // goOn sends the browser to what the decision says comes next.
 func (p *Pages) goOn(w http.ResponseWriter, r *http.Request, progress flow.Progress) {
 	if progress.Session == nil {
-		p.kit.SeeOther(w, r, "/signin/verify?c="+url.QueryEscape(progress.Ceremony))
+		p.kit.SeeOther(w, r, stepPath(progress))
 		return
 	}
 	if old, err := p.kit.Token(r); err == nil {
@@ -135,6 +175,14 @@ func (p *Pages) goOn(w http.ResponseWriter, r *http.Request, progress flow.Progr
 	to := progress.ReturnTo
 	if to == "" {
 		to = "/security"
+	}
+	switch {
+	case progress.Session.Codes:
+		to = "/security/recovery-codes/new?return_to=" + url.QueryEscape(to)
+	case progress.Session.Bound:
+		to = "/security/welcome?return_to=" + url.QueryEscape(to)
+	case !progress.Reminder.IsZero():
+		to = "/security/reminder?return_to=" + url.QueryEscape(to)
 	}
 	p.kit.SeeOther(w, r, to)
 }
@@ -156,10 +204,13 @@ func (p *Pages) startAgain(w http.ResponseWriter, r *http.Request, id string, er
 	if id != "" {
 		p.kit.ClearCeremony(w, ceremony.SignIn, id)
 	}
-	data := signInPage{Base: p.kit.Base(w, r), SignUp: p.signup.Open}
-	data.Path = "/signin"
-	data.Problem = &page.Problem{Text: data.L.Fault(fault.From(err))}
-	return p.signIn.Render(w, r, request.Status(err), data)
+	b := p.kit.Base(w, r)
+	b.Problem = &page.Problem{Text: b.L.Fault(fault.From(err))}
+	if domain := p.kit.Door(r); domain != "" {
+		return p.renderRAM(w, r, request.Status(err), b, domain, "", "")
+	}
+	b.Path = "/signin"
+	return p.signIn.Render(w, r, request.Status(err), signInPage{Base: b, SignUp: p.signup.Open})
 }
 
 func (p *Pages) askPage(b page.Base, progress flow.Progress) page.Proof {
@@ -167,7 +218,10 @@ func (p *Pages) askPage(b page.Base, progress flow.Progress) page.Proof {
 	if progress.Step == policy.ConfirmEmail {
 		title = "confirm.title"
 	}
-	return page.Proof{Base: b, Title: title, Who: progress.Name, NotYou: "/signin", Action: "/signin/verify", Ceremony: progress.Ceremony}
+	if len(progress.Offers) > 0 && progress.Offers[0].Method == factor.Ticket {
+		title = "ticket.title"
+	}
+	return page.Proof{Base: b, Title: title, Who: progress.Name, NotYou: doorOf(progress.Domain), Action: "/signin/verify", Ceremony: progress.Ceremony}
 }
 
 // underWay shows a page of the sign-in that the query names.
@@ -185,8 +239,40 @@ func (p *Pages) underWay(show func(w http.ResponseWriter, r *http.Request, q req
 		if err != nil {
 			return p.startAgain(w, r, id, err)
 		}
+		if progress.Step == policy.Complete {
+			p.rulesChanged(w, r, progress)
+			return nil
+		}
+		if at := stepPath(progress); !p.shows(r.URL.Path, progress.Step) {
+			p.kit.SeeOther(w, r, at) // another tab went on, or the rules have changed
+			return nil
+		}
 		return show(w, r, q, progress)
 	}
+}
+
+// rulesChanged leads back to the door when nothing is asked any more beyond
+// the password: a page that is looked at opens no session.
+func (p *Pages) rulesChanged(w http.ResponseWriter, r *http.Request, progress flow.Progress) {
+	p.kit.ClearCeremony(w, ceremony.SignIn, progress.Ceremony)
+	to := doorOf(progress.Domain)
+	if progress.ReturnTo != "" {
+		to += "?return_to=" + url.QueryEscape(progress.ReturnTo)
+	}
+	p.kit.Done(w, r, to, "rules_changed")
+}
+
+// shows reports whether the page at path belongs to the step.
+func (p *Pages) shows(path string, step policy.Step) bool {
+	if at := stepPaths[step]; at != "" {
+		return path == at
+	}
+	return path == "/signin/verify" || path == "/signin/methods"
+}
+
+// asks reports whether the sign-in stands at a second step.
+func (p *Pages) asks(progress flow.Progress) bool {
+	return progress.Step != policy.Complete && p.shows("/signin/verify", progress.Step)
 }
 
 func (p *Pages) showVerify(w http.ResponseWriter, r *http.Request, q request.Form, progress flow.Progress) error {
@@ -227,12 +313,19 @@ func (p *Pages) askAgain(w http.ResponseWriter, r *http.Request, id string, toke
 	b := p.kit.Base(w, r)
 	b.Path = "/signin/verify?c=" + url.QueryEscape(id)
 	status, ok := p.kit.Refuse(w, r, &b, refusal)
+	if progress, err := p.flow.State(r.Context(), p.kit.Visitor(r), token); !ok && err == nil && !p.asks(progress) {
+		p.kit.SeeOther(w, r, stepPath(progress)) // the rules have changed: no method takes the step that was shown
+		return nil
+	}
 	if !ok {
 		return p.startAgain(w, r, id, refusal)
 	}
 	progress, err := p.flow.State(r.Context(), p.kit.Visitor(r), token)
 	if err != nil {
 		return p.startAgain(w, r, id, err)
+	}
+	if !p.shows("/signin/verify", progress.Step) {
+		return p.stepAgain(w, r, status, b, progress, request.Form{})
 	}
 	ask := p.askPage(b, progress)
 	ask.Drifted = two
@@ -257,7 +350,7 @@ func (p *Pages) send(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Pages) showMethods(w http.ResponseWriter, r *http.Request, _ request.Form, progress flow.Progress) error {
-	return p.proofs.Choose(w, r, page.Methods{Base: p.kit.Base(w, r), Who: progress.Name, NotYou: "/signin", Action: "/signin/verify", Ceremony: progress.Ceremony, Choices: progress.Offers})
+	return p.proofs.Choose(w, r, page.Methods{Base: p.kit.Base(w, r), Who: progress.Name, NotYou: doorOf(progress.Domain), Action: "/signin/verify", Ceremony: progress.Ceremony, Choices: progress.Offers})
 }
 
 func (p *Pages) signOut(w http.ResponseWriter, r *http.Request) error {
@@ -302,7 +395,7 @@ func (p *Pages) setPreferences(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return request.ErrMalformed
 	}
-	to := flow.LocalPath(f.Get("return_to"))
+	to := prove.LocalPath(f.Get("return_to"))
 	if to == "" {
 		to = "/"
 	}

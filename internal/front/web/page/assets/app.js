@@ -113,8 +113,8 @@ all('[data-resend]', (button) => {
 
 // What was typed (no password, no code) survives a change of language or theme, once.
 const key = 'keep:' + location.pathname;
-const kept = () => [...document.querySelectorAll(['text', 'email', 'tel', 'checkbox', 'radio'].map((t) => `input[type=${t}][id]`) + ', select[id]')]
-  .filter((i) => !i.matches('[data-code], [autocomplete=one-time-code], [autocomplete*=password], [autocomplete=off]'));
+const kept = () => [...document.querySelectorAll(['text', 'email', 'tel', 'checkbox', 'radio'].map((t) => `input[type=${t}][id]`) + ', select[id], textarea[id]')]
+  .filter((i) => !i.matches('[data-code], [autocomplete=one-time-code], [autocomplete*=password], [autocomplete=off]:not([data-typed])'));
 try {
   const saved = JSON.parse(sessionStorage[key] ?? '{}');
   delete sessionStorage[key];
@@ -173,6 +173,48 @@ all('p[data-effect]', (effect) => {
   on(document, 'change', say);
   say();
 });
+
+// A list of people: one box ticks them all, and the bar says how many are chosen.
+all('form[data-selection]', (form) => {
+  const boxes = [...form.querySelectorAll('[name=user]')];
+  const every = form.querySelector('[data-all]');
+  const words = form.querySelector('[data-chosen]');
+  const bar = words.parentElement;
+  const none = words.textContent;
+  const count = () => {
+    const n = boxes.filter((box) => box.checked).length;
+    every.checked = n > 0 && n === boxes.length;
+    every.indeterminate = n > 0 && n < boxes.length;
+    words.textContent = n ? form.dataset.selection.replace('{n}', n) : none;
+    bar.classList.toggle('some', n > 0);
+    bar.querySelectorAll('button').forEach((button) => { button.disabled = n === 0; });
+  };
+  every.hidden = false;
+  words.setAttribute('role', 'status');
+  on(every, 'change', () => { boxes.forEach((box) => { box.checked = every.checked; }); count(); });
+  on(form, 'change', count);
+  on(window, 'pageshow', count);
+  count();
+});
+
+// A file is read into a field, where it can be checked before it is sent.
+all('[data-file]', (box) => {
+  const field = document.getElementById(box.dataset.file);
+  const file = box.querySelector('input');
+  box.hidden = false;
+  on(file, 'change', async () => {
+    const [chosen] = file.files;
+    if (!chosen) return;
+    const large = chosen.size > 48 * 1024;
+    file.setCustomValidity(large ? box.dataset.large : '');
+    if (large) return file.reportValidity();
+    field.value = await chosen.text();
+    field.focus();
+  });
+});
+
+// Whoever types into a field has chosen what it belongs to.
+all('[data-chooses]', (input) => on(input, 'input', () => { document.getElementById(input.dataset.chooses).checked = true; }));
 
 // Exact local time on the times.
 all('time[data-relative]', (time) => {

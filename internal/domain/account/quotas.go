@@ -1,0 +1,11 @@
+package account
+
+// Quotas bound what accounts hold. The defaults are the documented ones.
+type Quotas struct {
+	Users         int // RAM users of an account
+	MFADevices    int // virtual MFA devices of an account
+	PhoneAccounts int // accounts that one telephone number serves
+}
+
+// DefaultQuotas are those of a server whose operator sets none.
+var DefaultQuotas = Quotas{Users: 5000, MFADevices: 5000, PhoneAccounts: 6}

@@ -1,0 +1,72 @@
+package signin
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/policy"
+	"countersign/internal/domain/session"
+	"countersign/internal/domain/throttle"
+	"countersign/internal/prove"
+	"countersign/internal/store"
+)
+
+// Why a sign-in is unusual: words of the event, in this order.
+const (
+	NewDevice  = "device"
+	NewNetwork = "network"
+)
+
+// unusual says why a sign-in is unusual: no known-device cookie of this user,
+// or a network not seen for this user for a while. Empty: it is usual.
+func (f *Flow) unusual(tx *store.Tx, v prove.Visitor, i account.Identity) (string, error) {
+	known, err := f.Known(tx, v, i)
+	if err != nil {
+		return "", err
+	}
+	seen, err := tx.NetworkSeen(i.Account, i.ID, throttle.Network(v.Address).String(), tx.Now.Add(-session.NetworkLifetime))
+	if err != nil {
+		return "", err
+	}
+	var why []string
+	if !known {
+		why = append(why, NewDevice)
+	}
+	if !seen {
+		why = append(why, NewNetwork)
+	}
+	return strings.Join(why, " "), nil
+}
+
+// seen makes this sign-in one that others are compared with.
+func (f *Flow) seen(tx *store.Tx, v prove.Visitor, i account.Identity) error {
+	if err := tx.SeeNetwork(i.Account, i.ID, throttle.Network(v.Address).String()); err != nil {
+		return err
+	}
+	return tx.SignedIn(i.ID)
+}
+
+// decide asks the policy, and leaves out what the operator cannot send.
+func (f *Flow) decide(facts policy.Facts) policy.Decision {
+	d := policy.SignIn(facts)
+	if d.Step != policy.Bind {
+		return d
+	}
+	d.Methods = slices.DeleteFunc(d.Methods, func(m factor.Method) bool { return f.Sending.Can(m) != nil })
+	if len(d.Methods) == 0 {
+		return policy.Decision{Step: policy.Refuse}
+	}
+	return d
+}
+
+// remind says, once a day, until when the device that is due may be missing.
+func (f *Flow) remind(tx *store.Tx, i account.Identity, facts policy.Facts) (time.Time, error) {
+	first, _, err := tx.Count("reminded:"+string(i.ID), 1, 24*time.Hour)
+	if err != nil || !first {
+		return time.Time{}, err
+	}
+	return facts.Settings.GraceUntil, nil
+}

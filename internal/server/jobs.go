@@ -1,0 +1,44 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"countersign/internal/domain/audit"
+	"countersign/internal/store"
+)
+
+// daily runs what is due once a day, on one of the nodes that share the store.
+func (s *Server) daily(ctx context.Context) error {
+	return s.once(ctx, "job:idle", 24*time.Hour, func(ctx context.Context) error {
+		n, err := s.Admin.DisableIdle(ctx)
+		if n > 0 {
+			s.log.Info("idle users were disabled", "users", n)
+		}
+		return err
+	})
+}
+
+// once runs a job unless a node has run it within the time given. One that
+// fails is run again by whoever asks next.
+func (s *Server) once(ctx context.Context, scope string, in time.Duration, job func(ctx context.Context) error) error {
+	var mine bool
+	actor := audit.Housekeeping(scope)
+	err := s.DB.Write(ctx, actor, func(tx *store.Tx) (err error) {
+		mine, _, err = tx.Count(scope, 1, in)
+		return err
+	})
+	if err != nil || !mine {
+		return err
+	}
+	failed := job(ctx)
+	if failed == nil {
+		return nil
+	}
+	// The context may be what ended the job.
+	if err := s.DB.Write(context.WithoutCancel(ctx), actor, func(tx *store.Tx) error { return tx.Uncount(scope) }); err != nil {
+		return fmt.Errorf("%s: %w; and it will not run again for a while: %w", scope, failed, err)
+	}
+	return fmt.Errorf("%s: %w", scope, failed)
+}

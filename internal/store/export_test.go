@@ -1,0 +1,88 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"testing"
+)
+
+// An Explainer has the engine say how it would answer each query, and has it
+// answer those alone that do not look for identities.
+type Explainer struct {
+	queryer
+	t       testing.TB
+	explain string
+	Plans   []string
+}
+
+// Explain returns a reader whose queries are explained.
+func (db *DB) Explain(t testing.TB) (*Reader, *Explainer) {
+	e := &Explainer{queryer: db.read, t: t, explain: "EXPLAIN QUERY PLAN "}
+	if db.dialect.postgres {
+		e.explain = "EXPLAIN "
+	}
+	return &Reader{db: db, ctx: context.Background(), q: e}, e
+}
+
+func (e *Explainer) ask(query string, args []any) {
+	rows, err := e.queryer.QueryContext(context.Background(), e.explain+query, args...)
+	if err != nil {
+		e.t.Fatalf("%v\n%s", err, query)
+	}
+	defer func() { _ = rows.Close() }()
+	columns, _ := rows.Columns()
+	var plan []string
+	for rows.Next() {
+		var line string
+		into := make([]any, len(columns))
+		for n := range into {
+			into[n] = new(any)
+		}
+		into[len(into)-1] = &line
+		if err := rows.Scan(into...); err != nil {
+			e.t.Fatal(err)
+		}
+		plan = append(plan, line)
+	}
+	e.Plans = append(e.Plans, strings.Join(plan, "\n"))
+}
+
+// context is one in which an explained query fails with context.Canceled.
+func (e *Explainer) context(ctx context.Context, query string) context.Context {
+	if strings.Contains(query, "FROM identity i") {
+		cancelled, cancel := context.WithCancel(ctx)
+		cancel()
+		return cancelled
+	}
+	return ctx
+}
+
+func (e *Explainer) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	e.ask(query, args)
+	return e.queryer.QueryContext(e.context(ctx, query), query, args...)
+}
+
+func (e *Explainer) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	e.ask(query, args)
+	return e.queryer.QueryRowContext(e.context(ctx, query), query, args...)
+}
+
+// MigrateTo makes a database as an earlier version of the program left it.
+func MigrateTo(ctx context.Context, c Config, version int64) (err error) {
+	db := &DB{config: c}
+	if strings.HasPrefix(c.URL, "postgres") {
+		err = db.openPostgres(ctx)
+	} else {
+		err = db.openSQLite(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	p, err := db.provider()
+	if err == nil {
+		_, err = p.UpTo(ctx, version)
+	}
+	return err
+}
