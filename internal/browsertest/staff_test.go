@@ -1,7 +1,6 @@
 package browsertest_test
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -9,13 +8,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"countersign/internal/browsertest"
-	"countersign/internal/domain/audit"
 	"countersign/internal/domain/message"
-	"countersign/internal/flow/recovery"
 	"countersign/internal/locale"
-	"countersign/internal/store"
-	"countersign/internal/store/storetest"
-	"countersign/internal/testkit"
 )
 
 // staffPassword is what RAM users choose.
@@ -118,15 +112,21 @@ func (m *member) bindsAt(heading string, looks ...string) {
 	m.Follow("[name=method][value=virtual_mfa]")
 	m.On("/signin/bind", "bind.title")
 	m.Says("part.step", "Step", 2, "Of", 3)
-	m.scansTheKey()
+	if len(looks) > 1 {
+		m.scansTheKey()
+	} else {
+		m.readsTheKey()
+	}
 	see(m.person, looks, 1)
 	m.Type("#name", "Pixel 9")
-	m.Type("#code", m.app.Wrong(0))
-	m.Follow(browsertest.Submit)
-	m.Status(401)
-	m.Says("fault.code.wrong")
-	m.shows("#name", "Pixel 9")
-	see(m.person, looks, 2)
+	if len(looks) > 1 {
+		m.Type("#code", m.app.Wrong(0))
+		m.Follow(browsertest.Submit)
+		m.Status(401)
+		m.Says("fault.code.wrong")
+		m.shows("#name", "Pixel 9")
+		see(m.person, looks, 2)
+	}
 	m.Type("#code", m.app.Next())
 	m.Follow(browsertest.Submit)
 }
@@ -137,10 +137,11 @@ func (m *member) setsPassword(looks ...string) {
 	m.On("/signin/password", "new_password.title")
 	m.Says("new_password.why")
 	see(m.person, looks, 0)
-	m.Type("#new_password", "short")
-	m.Follow(browsertest.Submit)
-	m.Status(422)
-	see(m.person, looks, 1)
+	if len(looks) > 0 {
+		m.Type("#new_password", "short")
+		m.Follow(browsertest.Submit)
+		m.Status(422)
+	}
 	m.Type("#new_password", staffPassword)
 	m.Follow(browsertest.Submit)
 	m.password = staffPassword
@@ -334,86 +335,9 @@ func (m *member) findsAndExports() {
 	m.Follow("form[action$='.csv'] .button")
 	m.proves("purpose.export_users")
 	m.Says("users.csv.ready")
-	if name, file := m.Download(".note .link-button"); !strings.HasPrefix(name, "users-") || !strings.Contains(file, "dan,Dan Ek,dan@example.com") || strings.Contains(file, "carol") {
+	if name, file := m.Download(".note .link-button"); !strings.HasPrefix(name, "users-") || !strings.Contains(strings.ReplaceAll(file, `"`, ""), "dan,Dan Ek,dan@example.com") || strings.Contains(file, "carol") {
 		m.T.Errorf("exported is %s: %q", name, file)
 	}
-}
-
-// disables takes console sign-in from somebody, who is signed out at once, and
-// gives it back with another password.
-func (m *member) disables(of *member) {
-	m.T.Helper()
-	user := "/console/users/" + m.id(of)
-	m.Visit(user + "/authentication")
-	m.Follow("main [href$='/disable']")
-	m.Follow("main form .button-danger, main form .button:not(.button-secondary)")
-	m.proves("purpose.disable_users")
-	m.Says("done.user_disabled")
-	of.Visit("/security")
-	of.On("/signin/ram/"+of.domain(), "ram.title")
-	of.types()
-	of.Refuses(403, "fault.signin.disabled")
-
-	m.Visit(user + "/signin")
-	m.Click("#way-generate")
-	m.Follow("main form .button:not(.button-secondary)")
-	m.proves("purpose.set_user_password")
-	m.On("/console/shown", "shown.password")
-	of.password = m.Text(".secret")
-	m.Look("staff-password")
-	m.Click("#saved")
-	m.Follow("main form > .button")
-	m.told("dan@example.com", message.PasswordSetByAdmin)
-	of.enters()
-	of.Type("#code", of.app.Next())
-	of.Follow(browsertest.Submit)
-	of.setsPassword()
-	of.On("/security", "security.title.user")
-}
-
-// isLeftAlone finds nothing to change on the page of her own.
-func (m *member) isLeftAlone() {
-	m.T.Helper()
-	user := "/console/users/" + m.id(m)
-	for _, page := range []string{user, user + "/authentication", user + "/sessions"} {
-		m.Visit(page)
-		m.Says("user.why.self")
-		if found := browsertest.Eval[[]string](m.Tab, changes); len(found) > 0 {
-			m.T.Errorf("%s offers %v", page, found)
-		}
-	}
-	m.Look("staff-self")
-}
-
-var recoveryLink = regexp.MustCompile(`/recover/\S+`)
-
-// cancelsTheRecovery follows the link of the mail that the operator's recovery
-// sends.
-func (m *member) cancelsTheRecovery() {
-	m.T.Helper()
-	all, err := m.Site.DB.Read(m.T.Context()).Users(m.identity().Account, store.UserQuery{Search: "carol", Limit: 1, Now: m.Site.Now()})
-	if err != nil || len(all) != 1 {
-		m.T.Fatal(len(all), err)
-	}
-	f := &recovery.Flow{Prover: m.Site.SignIn.Prover, Hasty: true}
-	if _, err := f.Start(m.T.Context(), audit.Housekeeping("a test"), all[0].Identity, recovery.DefaultWait); err != nil {
-		m.T.Fatal(err)
-	}
-	link := ""
-	for _, mail := range m.inbox("carol@example.com") {
-		if found := recoveryLink.FindString(mail.Text); link == "" {
-			link = found
-		}
-	}
-	m.Visit(link)
-	if h := m.Text("h1"); h != m.L.T("recover.title") {
-		m.T.Errorf("the heading is %q", h)
-	}
-	m.Look("recover")
-	m.Follow(browsertest.Submit)
-	m.Says("done.recovery_cancelled")
-	m.Visit(link)
-	m.Status(410)
 }
 
 // looksAfterHerself is what a user does for themself.
@@ -507,36 +431,4 @@ func (m *member) isRefusedTheConsole() {
 		m.Says("fault.console.forbidden")
 	}
 	m.Look("console-forbidden")
-}
-
-// The pages of the console with users in every state, in the other languages
-// than that in which CONSOLE walks them, and what changes there.
-func TestTheConsoleInEveryLanguage(t *testing.T) {
-	for _, l := range locale.All[1:] {
-		t.Run(l.Tag, func(t *testing.T) {
-			t.Parallel()
-			site := testkit.NewSite(t, storetest.SQLite, nil)
-			site.Account(email, testkit.Password)
-			p := &person{Tab: browsertest.Open(t, site, l.Tag), app: &browsertest.App{T: t, Site: site}, password: testkit.Password}
-			p.entersPassword()
-			p.Visit("/console/users")
-			p.Look("console-none")
-			crew(site)
-			for _, page := range []struct{ name, path string }{
-				{"list", "/console/users"}, {"no-match", "/console/users?q=zzz"}, {"new", "/console/users/new"}, {"new-many", "/console/users/new?many=1"},
-				{"overview", "/console/users/user-ada"}, {"authentication", "/console/users/user-ada/authentication"}, {"sessions", "/console/users/user-ada/sessions"},
-				{"pending", "/console/users/user-grace.hopper-of-the-very-long-names/authentication"}, {"edit", "/console/users/user-ada/edit"}, {"role", "/console/users/user-ada/role"},
-				{"signin", "/console/users/user-ada/signin"}, {"delete", "/console/users/user-ada/delete"}, {"unbind", "/console/users/user-ada/unbind?method=virtual_mfa"},
-				{"settings", "/console/settings"}, {"names", "/console/names"},
-			} {
-				p.Visit(page.path)
-				p.Status(200)
-				p.Look("console-" + page.name)
-			}
-			p.Visit("/console/users")
-			p.Click(`[value="user-carol"]`)
-			p.Follow(`.selection [value=disable]`)
-			p.Look("console-selection")
-		})
-	}
 }

@@ -282,7 +282,7 @@ func TestUnbindingGivesATicketThatIsShownOnce(t *testing.T) {
 		his := as(s, bo, factor.VirtualMFA)
 		his.Get("/security").Want(http.StatusOK)
 		at := "/console/users/" + string(bo.ID)
-		says(t, c.Get(at+"/authentication").Want(http.StatusOK), "Bo's phone", "Unbind…", "Nobody is guessing")
+		says(t, c.Get(at+"/authentication").Want(http.StatusOK), "Bo's phone", "Unbind…", "No wrong codes")
 		says(t, c.Get(at+"/sessions").Want(http.StatusOK), "Firefox", "End all sessions")
 		form := c.Get(at + "/unbind?method=virtual_mfa").Want(http.StatusOK)
 		says(t, form, "Bo's phone", "Nothing is left", "24 hours")
@@ -350,6 +350,7 @@ func TestAuditorsReadTheConsoleAndFindNoForm(t *testing.T) {
 		r := c.Get(path).Want(http.StatusOK)
 		_, main, _ := strings.Cut(r.Body, "<main")
 		main, _, _ = strings.Cut(main, "</main>")
+		main = strings.ReplaceAll(main, `method="post" action="/console/users.csv"`, "") // an auditor's business too
 		for _, no := range []string{`method="post"`, `type="checkbox"`, "/unbind", "/edit", "/delete", "/users/new"} {
 			if strings.Contains(main, no) {
 				t.Errorf("%s offers an auditor %s", path, no)

@@ -82,6 +82,7 @@ var ungated = map[string]string{
 	"POST /api/v1/signin/password":           "the wizard: after the old password and the second step",
 	"GET /console":                           "goes elsewhere",
 	"GET /console/names":                     "reads",
+	"GET /console/users/selection":           "goes elsewhere",
 	"GET /console/settings":                  "reads",
 	"POST /console/settings":                 "shows the form again with what was typed",
 	"POST /console/settings/preview":         "says what the settings would do; saving them is gated",

@@ -200,6 +200,7 @@ func TestAWizardFollowsTheRules(t *testing.T) {
 		fresh := s.Client()
 		choice = atWizard(fresh, uma, "/security/history")
 		app := putDevice(s, uma, "Bound elsewhere") // in the sign-in of another browser
+		putCodes(s, uma)
 		next := choice.Again().Want(http.StatusSeeOther)
 		if to := next.Header.Get("Location"); !strings.HasPrefix(to, "/signin/verify?c=") {
 			t.Errorf("bound elsewhere, and the wizard leads to %s", to)

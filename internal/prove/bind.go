@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
@@ -52,14 +50,11 @@ func (p *Prover) KeyOf(c ceremony.Ceremony, i account.Identity) Key {
 
 // DeviceName is the name of a device as typed, or one where none was.
 func DeviceName(typed string) (string, error) {
-	name := strings.TrimSpace(typed)
-	if name == "" {
+	name, err := account.ParseLine(typed, DeviceNameMax, ErrDeviceName)
+	if name == "" && err == nil {
 		name = "Authenticator app"
 	}
-	if utf8.RuneCountInString(name) > DeviceNameMax || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "", ErrDeviceName
-	}
-	return name, nil
+	return name, err
 }
 
 // AddVirtualMFA binds a device that has shown its codes, and tells of it. What
@@ -84,7 +79,7 @@ func (p *Prover) AddVirtualMFA(tx *store.Tx, v Visitor, i account.Identity, d fa
 	if err := tx.AddVirtualMFA(i.Account, i.ID, store.VirtualMFA{VirtualDevice: d, ID: id, Name: name, BoundFrom: v.Address.String()}, ErrBound); err != nil {
 		return err
 	}
-	if err := p.enrolled(tx, i); err != nil {
+	if err := p.enrolled(tx, v, i); err != nil {
 		return err
 	}
 	return p.Notify(tx, v, i, message.DeviceBound)
@@ -92,13 +87,16 @@ func (p *Prover) AddVirtualMFA(tx *store.Tx, v Visitor, i account.Identity, d fa
 
 // enrolled ends what asked for a ticket: something is bound again. A browser
 // that was known by the password alone is known no longer.
-func (p *Prover) enrolled(tx *store.Tx, i account.Identity) error {
+func (p *Prover) enrolled(tx *store.Tx, v Visitor, i account.Identity) error {
 	if !i.IsOwner() {
 		if _, err := tx.DropKnownDevices(i.ID); err != nil {
 			return err
 		}
 	}
-	return tx.EndEnrolment(i.Account, i.ID, store.Reenrol, nil)
+	if err := tx.EndEnrolment(i.Account, i.ID, store.Reenrol, nil); err != nil {
+		return err
+	}
+	return p.CancelRecovery(tx, v, i)
 }
 
 // PhoneOf is the phone of an identity; the zero one where none is attached.
@@ -145,7 +143,7 @@ func (p *Prover) AttachPhone(tx *store.Tx, v Visitor, i account.Identity, old st
 	if err := tx.AttachPhone(i.Account, i.ID, old, store.Phone{ID: id, Number: number, BoundFrom: v.Address.String()}, ErrPhoneChanged); err != nil {
 		return err
 	}
-	if err := p.enrolled(tx, i); err != nil {
+	if err := p.enrolled(tx, v, i); err != nil {
 		return err
 	}
 	event, kind := audit.Event{Account: i.Account, Name: audit.MobileBind, Identity: i.ID, Target: id, Details: map[string]string{"to": number.Mask()}}, message.PhoneAttached
@@ -226,31 +224,31 @@ func (p *Prover) Recovered(tx *store.Tx, v Visitor, i account.Identity) error {
 // NewCodes makes a new set of recovery codes; the old set is void. The
 // session that asked can read them until it says that they are saved, for as
 // long as a ceremony lasts: a change of language must not cost them.
-func (p *Prover) NewCodes(tx *store.Tx, session string, i account.Identity) error {
-	codes, err := factor.NewRecoveryCodes(p.Random)
+func (p *Prover) NewCodes(tx *store.Tx, session string, i account.Identity) (codes []string, err error) {
+	codes, err = factor.NewRecoveryCodes(p.Random)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	hashes := make([][]byte, len(codes))
 	for n, c := range codes {
 		hashes[n] = RecoveryHash(i, c)
 	}
 	if err := tx.ReplaceRecoveryCodes(i.Account, i.ID, hashes); err != nil {
-		return err
+		return nil, err
 	}
 	if err := tx.DropCeremonies(ceremony.Codes, session); err != nil {
-		return err
+		return nil, err
 	}
 	id, err := p.DB.NewID()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = tx.AddCeremony(ceremony.Ceremony{ID: id, Kind: ceremony.Codes, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Session: session,
 		TriesLeft: 1, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.Lifetime), Private: ceremony.Private{Codes: codes}})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return tx.Record(audit.Event{Account: i.Account, Name: audit.RecoveryCodesCreate, Identity: i.ID})
+	return codes, tx.Record(audit.Event{Account: i.Account, Name: audit.RecoveryCodesCreate, Identity: i.ID})
 }
 
 // SentState says how a code stands that a ceremony sent by m.

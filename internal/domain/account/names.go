@@ -53,7 +53,7 @@ func label(s string) bool {
 func ParseDomain(s, suffix string) (string, error) {
 	s = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(s), "."))
 	labels := strings.Split(s, ".")
-	if len(s) > DomainMax || len(labels) < 2 || s == suffix || strings.HasSuffix(s, "."+suffix) {
+	if len(s) > DomainMax || len(labels) < 2 || strings.Trim(labels[len(labels)-1], "0123456789") == "" || s == suffix || strings.HasSuffix(s, "."+suffix) {
 		return "", ErrDomainForm
 	}
 	for _, l := range labels {

@@ -306,6 +306,7 @@ type Given struct {
 // are the session's.
 func Permit(a Action, f Facts, given []Given, now time.Time) (Decision, Given) {
 	floor := 0
+	f.Reenrol = f.Reenrol && a.Binds // the ticket is for binding, and for nothing else
 	if reason := f.managed(a); reason != nil {
 		return Decision{Step: Refuse, Reason: reason}, Given{}
 	}

@@ -192,18 +192,19 @@ func (f Facts) boundAsked() (methods []factor.Method) {
 
 func (f Facts) withoutDevice() Decision {
 	unusual := f.Settings.MFAOperation == account.Adaptive && f.Unusual
-	switch {
-	case f.required() && !unusual && !f.Reenrol && f.Settings.Grace(f.Now):
-		return Decision{Step: Complete, Grace: true}
-	case f.required():
-		if check := f.beforeBinding(); len(check) > 0 && !f.proved(check, time.Time{}) {
-			return Decision{Step: Verify, Methods: check}
+	if !f.required() && !(unusual && f.Reenrol) { // whose administrator has helped already
+		if unusual {
+			return Decision{Step: Refuse, Reason: ErrUnusual}
 		}
-		return Decision{Step: Bind, Methods: f.bindable(false)}
-	case unusual:
-		return Decision{Step: Refuse, Reason: ErrUnusual}
+		return Decision{Step: Complete}
 	}
-	return Decision{Step: Complete}
+	if check := f.beforeBinding(); len(check) > 0 && !f.proved(check, time.Time{}) {
+		return Decision{Step: Verify, Methods: check}
+	}
+	if f.required() && !unusual && !f.Reenrol && f.Settings.Grace(f.Now) {
+		return Decision{Step: Complete, Grace: true}
+	}
+	return Decision{Step: Bind, Methods: f.bindable(false)}
 }
 
 // beforeBinding are the methods, one of which a user without an allowed device

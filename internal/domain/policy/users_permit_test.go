@@ -24,9 +24,7 @@ func identifies(f policy.Facts) (methods []factor.Method) {
 		methods = []factor.Method{factor.VirtualMFA}
 	case f.Phone:
 		methods = []factor.Method{factor.SMS}
-	case f.Reenrol:
-		return []factor.Method{factor.Ticket}
-	default:
+	default: // the ticket is for binding alone
 		return []factor.Method{factor.Password}
 	}
 	if f.RecoveryCodes > 0 {
@@ -131,6 +129,26 @@ func TestWhatAdministratorsManageUsersDoNotChange(t *testing.T) {
 	}
 }
 
+// After a device was taken off, the ticket binds the next one, and does nothing
+// else: the password alone never binds.
+func TestTheTicketIsForBindingAlone(t *testing.T) {
+	t.Parallel()
+	f := policy.Facts{Role: account.User, Settings: account.DefaultSettings(), Profile: account.Profile{State: account.ProfileActive}, Reenrol: true,
+		Proofs: []factor.Proof{{Method: factor.Password, At: now}}}
+	f.Now = now
+	ticket := []policy.Given{{ID: "g", Scenario: policy.ManageMFA, Action: "a", Method: factor.Ticket, At: now}}
+	binds, other := policy.Action{Scenario: policy.ManageMFA, Name: "a", Binds: true}, policy.Action{Scenario: policy.ManageMFA, Name: "a", Destructive: true}
+	if d, _ := policy.Permit(binds, f, nil, now); d.Step != policy.Verify || !slices.Equal(d.Methods, []factor.Method{factor.Ticket}) {
+		t.Errorf("bind by the password: %s", outcome(d))
+	}
+	if d, _ := policy.Permit(binds, f, ticket, now); d.Step != policy.Complete {
+		t.Errorf("bind by the ticket: %s", outcome(d))
+	}
+	if d, _ := policy.Permit(other, f, ticket, now); d.Step == policy.Complete {
+		t.Error("the ticket does something else")
+	}
+}
+
 // What the pages and the console say of a user is what the sign-in does.
 func TestWhatIsDueIsWhatTheSignInAsksFor(t *testing.T) {
 	t.Parallel()
@@ -141,7 +159,8 @@ func TestWhatIsDueIsWhatTheSignInAsksFor(t *testing.T) {
 			return fmt.Sprintf("due %v, protected %v, usable %v", f.Due(), f.Protected(), f.Usable())
 		}
 		f.Settings.GraceUntil, f.Recovering, f.Proofs = now, false, gave[len(gave)-1]
-		if d := policy.SignIn(f); (d.Step == policy.Bind) != missing {
+		helped := f.Reenrol && f.Unusual && f.Settings.MFAOperation == account.Adaptive && len(kinds) == 0
+		if d := policy.SignIn(f); (d.Step == policy.Bind) != (missing || helped) {
 			return "everything proved: " + outcome(d)
 		}
 		return ""

@@ -241,7 +241,7 @@ func (f *Flow) ConfirmContact(ctx context.Context, v prove.Visitor, s prove.Sign
 			}
 			left, _, err := tx.RecoveryCodesLeft(i.Account, i.ID)
 			if err == nil && left == 0 { // whoever loses the phone needs another way
-				err = f.NewCodes(tx, s.Session.ID, i)
+				_, err = f.NewCodes(tx, s.Session.ID, i)
 			}
 			return err
 		}

@@ -400,7 +400,7 @@ func (f *Flow) protect(tx *store.Tx, v prove.Visitor, s prove.Signed, c ceremony
 		return token, err
 	}
 	if facts.RecoveryCodes == 0 || c.Private.Seed != nil { // after what was granted before is void
-		if err := f.NewCodes(tx, s.Session.ID, i); err != nil {
+		if _, err := f.NewCodes(tx, s.Session.ID, i); err != nil {
 			return token, err
 		}
 	}

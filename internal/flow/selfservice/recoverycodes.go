@@ -35,7 +35,7 @@ func (f *Flow) MakeRecoveryCodes(ctx context.Context, v prove.Visitor, s prove.S
 		if !ok {
 			return ErrTooManyCodes.After(wait)
 		}
-		if err := f.NewCodes(tx, s.Session.ID, i); err != nil {
+		if _, err := f.NewCodes(tx, s.Session.ID, i); err != nil {
 			return err
 		}
 		return f.Notify(tx, v, i, message.RecoveryCodesMade)

@@ -129,7 +129,8 @@ func (f *Flow) ConfirmBind(ctx context.Context, v prove.Visitor, s prove.Signed,
 		if token, err = f.renew(tx, s, factor.Proof{Method: factor.VirtualMFA, At: tx.Now}); err != nil {
 			return err
 		}
-		return f.NewCodes(tx, s.Session.ID, i) // after what was granted before is void
+		_, err = f.NewCodes(tx, s.Session.ID, i) // after what was granted before is void
+		return err
 	})
 	if errors.Is(err, prove.ErrVerifyFirst) {
 		return token, errors.Join(f.keepName(ctx, v, s, id, name), err)

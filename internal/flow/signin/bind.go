@@ -219,7 +219,10 @@ func (f *Flow) BindCode(ctx context.Context, v prove.Visitor, token secret.Token
 	}
 	var refusal error
 	err = f.Check(ctx, v, v.As(i), i, c.ID, prove.Answer{Method: factor.SMS, Codes: []string{code}, New: true}, audit.Event{Name: audit.MobileBind}, func(tx *store.Tx, proof factor.Proof) error {
-		c, i, _, err := f.binding(tx, v, token)
+		c, i, d, err := f.binding(tx, v, token)
+		if err == nil && !d.Allows(factor.SMS) {
+			err = ErrNotChosen
+		}
 		if err != nil {
 			return err
 		}

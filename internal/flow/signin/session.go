@@ -43,6 +43,7 @@ func (f *Flow) recheck(ctx context.Context, s session.Session) (session.Session,
 		if err != nil {
 			return err
 		}
+		lastCode(&facts)
 		address, _ := netip.ParseAddr(s.Address)
 		facts.Circumstances = policy.Circumstances{Now: tx.Now, Address: address, Unusual: s.Unusual != ""}
 		d := policy.Holds(facts)

@@ -58,7 +58,7 @@ type New struct {
 	Token    secret.Token
 	Devices  []secret.Token // known-device cookies of the browser from now on; nil: unchanged
 	Bound    bool           // a device was bound in this sign-in
-	Codes    bool           // and recovery codes were made with it
+	Codes    []string       // recovery codes that were made
 }
 
 // Begin starts a sign-in at a door with a user name and a password.
@@ -88,10 +88,19 @@ func (f *Flow) refused(tx *store.Tx, i account.Identity, err error) (refusal, fa
 	return reason, tx.Record(audit.Event{Account: i.Account, Name: audit.ConsoleSignin, Identity: i.ID, Refused: reason.Code})
 }
 
+// lastCode lets a recovery code count that was the last: it was there when it
+// was shown.
+func lastCode(f *policy.Facts) {
+	if slices.ContainsFunc(f.Proofs, func(p factor.Proof) bool { return p.Method == factor.RecoveryCode }) {
+		f.RecoveryCodes = max(f.RecoveryCodes, 1)
+	}
+}
+
 // facts are what the policy is asked about, in the circumstances of this
 // visitor.
 func (f *Flow) facts(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony) (policy.Facts, string, error) {
 	facts, err := tx.Facts(i, c.Proofs)
+	lastCode(&facts)
 	if err != nil || i.IsOwner() {
 		return facts, "", err
 	}
@@ -226,11 +235,10 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 	if err != nil {
 		return nil, err
 	}
-	if c.Private.Bound && facts.RecoveryCodes == 0 {
-		if err := f.NewCodes(tx, id, i); err != nil {
+	if facts.RecoveryCodes == 0 && (c.Private.Bound || !i.IsOwner() && f.codesDue(c.Proofs)) {
+		if n.Codes, err = f.NewCodes(tx, id, i); err != nil {
 			return nil, err
 		}
-		n.Codes = true
 	}
 	if claims.ACR != policy.LevelPassword || !facts.SecondFactor() { // whoever has lost a device may still know the password
 		if err := f.CancelRecovery(tx, v, i); err != nil {
@@ -242,6 +250,12 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 		event.Details["unusual"] = unusual
 	}
 	return n, tx.Record(event)
+}
+
+// codesDue reports whether a user who has no recovery codes may be given some:
+// a device was shown. Somebody may have left the first sign-in before its end.
+func (f *Flow) codesDue(proofs []factor.Proof) bool {
+	return slices.ContainsFunc(proofs, func(p factor.Proof) bool { return slices.Contains(policy.Kinds, p.Method) })
 }
 
 // clear forgets the failures of a known browser: the sign-in is complete.

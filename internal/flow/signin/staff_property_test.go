@@ -114,7 +114,7 @@ func (c *company) goesOn(h *held, p signin.Progress, err error) {
 	s := &held{who: h.who, browser: h.browser, from: h.from, token: n.Token, proofs: h.proofs}
 	c.sessions = append(c.sessions, s)
 	h.over = "it is complete"
-	if n.Codes {
+	if n.Codes != nil {
 		h.who.codes = c.codesOf(n)
 	}
 	way := "bare"

@@ -261,6 +261,8 @@ type step struct {
 	Session      string                   `json:"session,omitempty" doc:"Bearer token: a secret"`
 	Device       string                   `json:"device,omitempty" doc:"Known-device token to send with the next sign-in: a secret that grants nothing"`
 	ExpiresAt    *time.Time               `json:"expires_at,omitempty"`
+
+	RecoveryCodes []string `json:"recovery_codes,omitempty" doc:"Made with the first device, and told this once: secrets"`
 }
 
 type stepOutput struct {
@@ -290,7 +292,7 @@ func (a *API) answer(ctx context.Context, p signin.Progress, ceremony string, co
 		out.Body.Codes, out.Body.ExpiresAt = p.Codes, &p.ExpiresAt
 		return out, nil
 	}
-	out.Body.ExpiresAt = &p.Session.Session.ExpiresAt
+	out.Body.ExpiresAt, out.Body.RecoveryCodes = &p.Session.Session.ExpiresAt, p.Session.Codes
 	if len(p.Session.Devices) > 0 {
 		out.Body.Device = p.Session.Devices[0].Reveal()
 	}

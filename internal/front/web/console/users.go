@@ -59,6 +59,10 @@ func (p *Pages) mountUsers(t *request.Router) {
 		p.post(t, pattern, policy.ManageUsers, h, several...)
 	}
 	read("GET /console/users", p.showList)
+	t.Handle("GET /console/users/selection", p.kit.For(page.Auditors, "", func(w http.ResponseWriter, r *http.Request, _ prove.Signed) error {
+		p.kit.SeeOther(w, r, "/console/users") // what was chosen is chosen there
+		return nil
+	}))
 	t.Handle("POST /console/users.csv", p.kit.For(page.Auditors, policy.ManageUsers, p.export))
 	form("GET /console/users/new", p.showCreate)
 	post("POST /console/users/new", p.submitCreate)

@@ -1,7 +1,7 @@
 package console
 
 import (
-	"encoding/csv"
+	"bufio"
 	"net/http"
 	"strconv"
 	"strings"
@@ -19,14 +19,14 @@ var columns = []string{"name", "display_name", "email", "comments", "role", "upn
 // writeUsers writes the file. The header is sent with the first row, so that a
 // refusal can still be told.
 func (p *Pages) writeUsers(w http.ResponseWriter, r *http.Request, s prove.Signed, asked listQuery) error {
-	out := csv.NewWriter(w)
+	out := bufio.NewWriter(w)
 	begun := false
 	begin := func() error {
 		begun = true
 		h := w.Header()
 		h.Set("Content-Type", "text/csv; charset=utf-8; header=present")
 		h.Set("Content-Disposition", `attachment; filename="users-`+p.kit.Now().UTC().Format("2006-01-02")+`.csv"`)
-		return out.Write(columns)
+		return write(out, columns)
 	}
 	err := p.flow.EachUser(r.Context(), p.kit.Visitor(r), s, asked.store(p.kit.Now()), func(u admin.Row) error {
 		if !begun {
@@ -34,7 +34,7 @@ func (p *Pages) writeUsers(w http.ResponseWriter, r *http.Request, s prove.Signe
 				return err
 			}
 		}
-		return out.Write(line(u))
+		return write(out, line(u))
 	})
 	if err != nil {
 		if begun { // half a file must not look whole
@@ -47,8 +47,20 @@ func (p *Pages) writeUsers(w http.ResponseWriter, r *http.Request, s prove.Signe
 			return err
 		}
 	}
-	out.Flush()
-	return nil
+	return out.Flush()
+}
+
+// write writes one record (RFC 4180), every field in quotes: some spreadsheets
+// part fields at semicolons, and would take what follows for a cell.
+func write(out *bufio.Writer, fields []string) error {
+	for i, f := range fields {
+		if i > 0 {
+			_ = out.WriteByte(',')
+		}
+		_, _ = out.WriteString(`"` + strings.ReplaceAll(f, `"`, `""`) + `"`)
+	}
+	_, err := out.WriteString("\r\n")
+	return err
 }
 
 func line(u admin.Row) []string {

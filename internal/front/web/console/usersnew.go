@@ -20,6 +20,7 @@ type createPage struct {
 	Roles       []account.Role
 	Domain      string // after the @ of the new names
 	MFAForAll   bool   // the account asks everybody: the box changes nothing
+	Unusual     bool   // the account asks when a sign-in is unusual: whoever has no device cannot begin
 	MaxLines    int
 	GeneratedIn int // hours that a generated password waits
 }
@@ -52,7 +53,7 @@ func (p *Pages) createPage(w http.ResponseWriter, r *http.Request, s prove.Signe
 	if err != nil {
 		return data, err
 	}
-	data.Domain, data.MFAForAll = names.Account.Alias+"."+names.Suffix, settings.MFAOperation == account.Mandatory
+	data.Domain, data.MFAForAll, data.Unusual = names.Account.Alias+"."+names.Suffix, settings.MFAOperation == account.Mandatory, settings.MFAOperation == account.Adaptive
 	return data, nil
 }
 

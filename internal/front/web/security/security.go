@@ -331,7 +331,7 @@ func (p *Pages) showSettings(w http.ResponseWriter, r *http.Request, s prove.Sig
 		data.Checkup = append(data.Checkup, check{"lost", link, 0})
 	}
 	switch {
-	case !o.Facts.SecondFactor():
+	case !o.Facts.SecondFactor(), o.MFAManaged:
 	case o.CodesLeft > 0 && o.CodesUnseen:
 		codes, err := p.flow.NewRecoveryCodes(r.Context(), s)
 		if err != nil {

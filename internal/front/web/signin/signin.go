@@ -177,7 +177,7 @@ func (p *Pages) goOn(w http.ResponseWriter, r *http.Request, progress flow.Progr
 		to = "/security"
 	}
 	switch {
-	case progress.Session.Codes:
+	case progress.Session.Codes != nil:
 		to = "/security/recovery-codes/new?return_to=" + url.QueryEscape(to)
 	case progress.Session.Bound:
 		to = "/security/welcome?return_to=" + url.QueryEscape(to)
