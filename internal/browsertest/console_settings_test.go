@@ -253,6 +253,7 @@ func (m *member) cancelsTheRecovery() {
 // The pages of the console with users in every state, in the languages
 // in which TestTheConsoleShowsWhoIsProtected does not look at them.
 func TestTheConsoleInEveryLanguage(t *testing.T) {
+	t.Parallel()
 	for _, l := range locale.All[1:] {
 		t.Run(l.Tag, func(t *testing.T) {
 			t.Parallel()

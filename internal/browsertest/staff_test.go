@@ -187,6 +187,7 @@ func (m *member) returns() {
 // From the first user that is created to the device that is lost, each role at
 // its own browser, in each language, on phone and desktop, light and dark.
 func TestTheTourOfTheStaff(t *testing.T) {
+	t.Parallel()
 	for _, l := range locale.All {
 		t.Run(l.Tag, func(t *testing.T) {
 			t.Parallel()
