@@ -60,11 +60,12 @@ func TestARAMUserSignsInByEveryFormOfTheName(t *testing.T) {
 			says(t, c.Get("/security").Want(http.StatusOK), "uma@acme."+testkit.Suffix)
 		}
 		for _, at := range []struct{ door, name string }{
-			{"/signin/ram", "uma"}, {"/signin", "uma"}, {"/signin/ram", "uma@unproved.example.org"}, {"/signin/ram/unproved.example.org", "uma"}, {"/signin/ram", "@acme"}, {"/signin/ram", "uma@"}, {"/signin/ram", "uma@@acme"},
+			{"/signin", "uma"}, {"/signin/ram", "uma@unproved.example.org"}, {"/signin/ram/unproved.example.org", "uma"}, {"/signin/ram", "@acme"}, {"/signin/ram", "uma@"}, {"/signin/ram", "uma@@acme"},
 			{"/signin/ram", alice}, {"/signin/ram/acme", alice}, {"/signin/ram/acme", "ram:" + id + "/uma"}, {"/signin", "ram:" + id + "/uma"}, {"/signin", "uma@staff.example"}, {"/signin/ram", "uma@staff.example"}, {"/signin/ram/elsewhere", "uma"},
 		} {
 			says(t, atDoor(s.Client(), at.door, at.name, testkit.Password).Want(http.StatusUnauthorized), "User name or password is wrong.")
 		}
+		says(t, atDoor(s.Client(), "/signin/ram", "uma", testkit.Password).Want(http.StatusUnprocessableEntity), "Enter your whole user name")
 		first := s.Client().Get("/signin/ram")
 		says(t, first, "alice@company."+testkit.Suffix, "Sign in as a RAM user", "Sign in with an email address instead", `autocomplete="username webauthn"`)
 		says(t, s.Client().Get("/signin/ram/acme"), "Your name alone will do; @acme is added.", "Another account")

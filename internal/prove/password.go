@@ -161,6 +161,8 @@ func (p *Prover) SignInPassword(ctx context.Context, v Visitor, door Door, name,
 	switch {
 	case strings.TrimSpace(name) == "" && door.RAM:
 		return ErrUserNameAbsent
+	case door.RAM && door.Domain == "" && !strings.Contains(name, "@"):
+		return ErrUserNameForm
 	case strings.TrimSpace(name) == "":
 		return ErrNameAbsent
 	case password == "":

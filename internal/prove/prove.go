@@ -67,6 +67,7 @@ var (
 	ErrPasswordAbsent   = fault.New(fault.Invalid, "password.absent").On("password")
 	ErrNameAbsent       = fault.New(fault.Invalid, "signin.name_absent").On("username")
 	ErrTicketWrong      = fault.New(fault.Unproven, "ticket.wrong").On("code")
+	ErrUserNameForm     = fault.New(fault.Invalid, "signin.user_name_form").On("username")
 	ErrUserNameAbsent   = fault.New(fault.Invalid, "signin.user_name_absent").On("username")
 	ErrPasswordHuge     = fault.New(fault.Invalid, "password.huge").On("password")
 )

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -208,6 +209,21 @@ func (tx *Tx) DropKnownDevices(i account.IdentityID) (int64, error) {
 func (r *Reader) NetworkSeen(a account.ID, i account.IdentityID, network string, since time.Time) (seen bool, err error) {
 	err = r.row("SELECT EXISTS (SELECT 1 FROM seen_network WHERE account_id = $1 AND identity_id = $2 AND network = $3 AND last_at >= $4)", []any{a, i, network, micros(since)}, &seen)
 	return seen, err
+}
+
+// SeenNetworks returns the networks from which an identity has signed in since.
+func (r *Reader) SeenNetworks(a account.ID, i account.IdentityID, since time.Time) (list []netip.Prefix, err error) {
+	err = r.each("SELECT network FROM seen_network WHERE account_id = $1 AND identity_id = $2 AND last_at > $3 ORDER BY last_at DESC", []any{a, i, micros(since)},
+		func(scan func(...any) error) error {
+			var text string
+			if err := scan(&text); err != nil {
+				return err
+			}
+			network, err := netip.ParsePrefix(text)
+			list = append(list, network)
+			return err
+		})
+	return list, err
 }
 
 // SeeNetwork notes that the identity signs in from the network now.

@@ -143,7 +143,7 @@ func (f *Flow) add(ctx context.Context, v prove.Visitor, s prove.Signed, n *newU
 		if !actor.Role.ActsOn(n.User.Role) {
 			return ErrHigher.On("role")
 		}
-		i := account.Identity{ID: account.IdentityID(id), Account: actor.Account, Role: n.User.Role, Email: n.User.Email, Locale: actor.Locale, Epoch: 1, CreatedAt: tx.Now,
+		i := account.Identity{ID: account.IdentityID(id), Account: actor.Account, Role: n.User.Role, Email: n.User.Email, Epoch: 1, CreatedAt: tx.Now,
 			UserName: n.User.Name, DisplayName: n.User.DisplayName, Comments: n.User.Comments}
 		if n.hash != "" {
 			i.PasswordHash, i.PasswordChangedAt, i.PasswordAlone = n.hash, tx.Now, account.LongEnoughAlone(n.password)

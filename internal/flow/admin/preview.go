@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"countersign/internal/domain/account"
@@ -67,8 +68,12 @@ func (f *Flow) Preview(ctx context.Context, v prove.Visitor, s prove.Signed, nex
 		}
 		p.Enabled++
 		sessions, err := f.liveSessions(r, u, now)
+		if err != nil {
+			return err
+		}
+		masked, err := outside(r, u, sessions, before, next, now)
 		if err == nil {
-			p.affect(u, facts, next, sessions)
+			p.affect(u, facts, next, sessions, masked)
 		}
 		return err
 	})
@@ -80,6 +85,25 @@ func (f *Flow) Preview(ctx context.Context, v prove.Visitor, s prove.Signed, nex
 		p.Author, err = lockedOut(r, v, i, next)
 	}
 	return p, err
+}
+
+// outside reports whether the masks would keep a user out: where they are now,
+// else every network from which they have signed in lately.
+func outside(r *store.Reader, u store.User, sessions []session.Session, before, next account.Settings, now time.Time) (bool, error) {
+	if len(sessions) > 0 { // the latest used first
+		address := addressOf(sessions[0])
+		return before.Inside(address) && !next.Inside(address), nil
+	}
+	if len(next.Masks) == 0 || u.LastSignInAt.IsZero() {
+		return false, nil
+	}
+	networks, err := r.SeenNetworks(u.Account, u.ID, now.Add(-session.NetworkLifetime))
+	within := func(s account.Settings) bool {
+		return len(s.Masks) == 0 || slices.ContainsFunc(networks, func(n netip.Prefix) bool {
+			return slices.ContainsFunc(s.Masks, func(m netip.Prefix) bool { return m.Overlaps(n) })
+		})
+	}
+	return len(networks) > 0 && within(before) && !within(next), err
 }
 
 // liveSessions are those of a user. Whoever has not signed in for as long as a
@@ -98,14 +122,9 @@ func (f *Flow) liveSessions(r *store.Reader, u store.User, now time.Time) (live 
 }
 
 // affect counts what changes for one user.
-func (p *Preview) affect(u store.User, before policy.Facts, next account.Settings, sessions []session.Session) {
+func (p *Preview) affect(u store.User, before policy.Facts, next account.Settings, sessions []session.Session, masked bool) {
 	after := before
 	after.Settings = next
-	masked := false
-	if len(sessions) > 0 { // the latest used first: where the user is
-		address := addressOf(sessions[0])
-		masked = before.Settings.Inside(address) && !next.Inside(address)
-	}
 	for _, s := range sessions {
 		if holds(before, s) && !holds(after, s) {
 			p.SignedOut++

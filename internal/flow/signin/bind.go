@@ -22,7 +22,8 @@ import (
 type Setup struct {
 	Kinds  []factor.Method // that can be bound, best first
 	Second bool            // one is bound, another of a different kind is asked for
-	Lost   bool            // in place of what was lost
+	Lost   bool            // a device was taken off: it works no longer
+	Anew   bool            // in place of what is bound, which goes when the new one stands
 	Facts  policy.Facts
 
 	Key     prove.Key     // of a virtual MFA device, once that was chosen
@@ -48,7 +49,7 @@ var (
 
 // setup describes the step Bind.
 func (f *Flow) setup(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony, facts policy.Facts, d policy.Decision) (s Setup, err error) {
-	s = Setup{Kinds: d.Methods, Facts: facts, Lost: facts.Recovering || facts.Reenrol}
+	s = Setup{Kinds: d.Methods, Facts: facts, Lost: facts.Reenrol && !facts.Recovered(), Anew: facts.Recovered()}
 	s.Second = facts.Protected() && !facts.Recovering
 	if c.Private.Seed != nil {
 		s.Key = f.KeyOf(c, i)

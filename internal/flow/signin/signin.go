@@ -68,6 +68,12 @@ func (f *Flow) Begin(ctx context.Context, v prove.Visitor, door prove.Door, name
 	err := f.SignInPassword(ctx, v, door, name, password, func(tx *store.Tx, i account.Identity, proof factor.Proof) error {
 		c := ceremony.Ceremony{Kind: ceremony.SignIn, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Proofs: []factor.Proof{proof}, TriesLeft: throttle.CeremonyTries, ReturnTo: prove.LocalPath(returnTo)}
 		var err error
+		if i.Locale == "" { // what is sent from now on is in the language of the first sign-in
+			if err := tx.SetLocale(i.ID, v.Locale.Tag); err != nil {
+				return err
+			}
+			i.Locale = v.Locale.Tag
+		}
 		done, err = f.advance(tx, v, i, c)
 		refusal, err = f.refused(tx, i, err)
 		return err
@@ -209,11 +215,6 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 		CreatedAt: tx.Now, LastSeenAt: tx.Now, ExpiresAt: f.until(tx.Now, i, facts, d), Address: v.Address.String(), UserAgent: clip(v.UserAgent, 400)}
 	if err := tx.AddSession(s, token.Hash()); err != nil {
 		return nil, err
-	}
-	if i.Locale == "" {
-		if err := tx.SetLocale(i.ID, v.Locale.Tag); err != nil {
-			return nil, err
-		}
 	}
 	n := &New{Session: s, Identity: i, Token: token, Bound: c.Private.Bound}
 	claims := policy.ClaimsOf(c.Proofs)

@@ -30,6 +30,7 @@ type KeyPage struct {
 	Action     string // where the form goes
 	Replaces   string // name of the device that goes when this one stands; empty: none
 	Another    string // where another kind can be chosen; empty: nowhere
+	Who        string // signs in: whoever leaves stays signed out; empty: somebody signed in
 	Cancel     string
 	Part       Part
 }
@@ -39,6 +40,7 @@ type PhonePage struct {
 	Base
 	Action, Ceremony, Cancel string // where the form goes; the ceremony it belongs to, if any
 	Another                  string // where another kind can be chosen; empty: nowhere
+	Who                      string // as in KeyPage
 	Old                      string // masked; empty: none is attached yet
 	Countries                []Country
 	Country, Phone           string // as typed
@@ -58,6 +60,7 @@ type ConfirmPage struct {
 	Base
 	Action, Ceremony, Cancel string // the code is posted to Action, a resend to Action/send
 	Change                   string // the page where the address can be corrected
+	Who                      string // as in KeyPage
 	Kind                     string // sms or email
 	Destination              string // in full: it was just typed here
 	Old                      string // masked; stays in force until the new one has answered; empty: none

@@ -21,7 +21,7 @@ type choosePage struct {
 	page.Base
 	Who, NotYou, Ceremony string
 	Kinds                 []factor.Method
-	Second, Lost          bool
+	Second, Lost, Anew    bool
 	Part                  page.Part
 }
 
@@ -65,24 +65,24 @@ func (p *Pages) renderBind(w http.ResponseWriter, r *http.Request, status int, b
 	here := choice + "&method=" + url.QueryEscape(string(m))
 	if !slices.Contains(s.Kinds, m) || (m == factor.VirtualMFA && s.Key.Key == "") {
 		b.Path = choice
-		return p.choose.Render(w, r, status, choosePage{Base: b, Who: progress.Name, NotYou: cancel, Ceremony: progress.Ceremony, Kinds: s.Kinds, Second: s.Second, Lost: s.Lost, Part: page.Part{Step: 1, Of: 3}})
+		return p.choose.Render(w, r, status, choosePage{Base: b, Who: progress.Name, NotYou: cancel, Ceremony: progress.Ceremony, Kinds: s.Kinds, Second: s.Second, Lost: s.Lost, Anew: s.Anew, Part: page.Part{Step: 1, Of: 3}})
 	}
 	b.Path = here
 	step := page.Part{Step: 2, Of: 3}
 	if m == factor.VirtualMFA {
-		data := page.KeyPage{Base: b, Binding: s.Key, DeviceName: typed.Get("name"), One: true, Action: "/signin/bind/device", Another: choice, Cancel: cancel, Part: step}
+		data := page.KeyPage{Base: b, Binding: s.Key, DeviceName: typed.Get("name"), One: true, Action: "/signin/bind/device", Another: choice, Who: progress.Name, Cancel: cancel, Part: step}
 		data.Help = b.Problem != nil && (b.Problem.Code == factor.ErrCodeWrong.Code || b.Problem.Code == factor.ErrCodeStale.Code)
 		data.Two = s.Wrong >= 3 || typed.Has("code2")
 		return p.enrol.Key(w, r, status, data)
 	}
 	if s.Phone == "" || number {
-		data := page.PhonePage{Base: b, Action: "/signin/bind/phone", Ceremony: progress.Ceremony, Another: choice, Cancel: cancel, Country: typed.Get("country"), Phone: typed.Get("phone"), Part: step}
+		data := page.PhonePage{Base: b, Action: "/signin/bind/phone", Ceremony: progress.Ceremony, Another: choice, Who: progress.Name, Cancel: cancel, Country: typed.Get("country"), Phone: typed.Get("phone"), Part: step}
 		if data.Phone == "" && s.Phone != "" {
 			data.Country, data.Phone = s.Country, s.Phone.International()
 		}
 		return p.enrol.Phone(w, r, status, data)
 	}
-	return p.enrol.Confirm(w, r, status, page.ConfirmPage{Base: b, Action: "/signin/bind/code", Ceremony: progress.Ceremony, Cancel: cancel, Change: here + "&number=1", Kind: string(factor.SMS), Destination: s.Phone.International(),
+	return p.enrol.Confirm(w, r, status, page.ConfirmPage{Base: b, Action: "/signin/bind/code", Ceremony: progress.Ceremony, Who: progress.Name, Cancel: cancel, Change: here + "&number=1", Kind: string(factor.SMS), Destination: s.Phone.International(),
 		Digits: s.Digits, Resend: seconds(s.Resend), Valid: s.Valid, Sent: s.Sent, Failed: s.Failed, Delayed: s.Delayed, Part: step})
 }
 
