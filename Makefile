@@ -16,12 +16,13 @@ build: ## Build the one static binary, bin/countersign
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/countersign ./cmd/countersign
 
 .PHONY: test
-test: ## Test everything, with the race detector; installs what it needs on Debian
+test: ## Test everything, all but the browser's tours with the race detector; installs what it needs on Debian
 	scripts/install-test-tools
 	@unformatted=$$(gofmt -l cmd internal); [ -z "$$unformatted" ] || { echo "not formatted (make fmt): $$unformatted" >&2; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
-	COUNTERSIGN_TEST_COMPLETE=1 scripts/with-postgres go test -race -shuffle=on -timeout 15m ./...
+	COUNTERSIGN_TEST_COMPLETE=1 scripts/with-postgres go test -race -shuffle=on -timeout 30m $$(go list ./... | grep -v /internal/browsertest)
+	COUNTERSIGN_TEST_COMPLETE=1 scripts/with-postgres go test -shuffle=on -timeout 30m ./internal/browsertest
 
 .PHONY: quick
 quick: ## Test what needs nothing but Go: SQLite, no browser
