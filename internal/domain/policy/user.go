@@ -18,7 +18,6 @@ var (
 	ErrInitialExpired  = fault.New(fault.Forbidden, "signin.initial_expired")
 	ErrPasswordExpired = fault.New(fault.Forbidden, "signin.password_expired")
 	ErrUnusual         = fault.New(fault.Forbidden, "signin.unusual")
-	ErrNoTicket        = fault.New(fault.Forbidden, "signin.no_ticket")
 )
 
 // Reasons why a RAM user cannot change what is its own.
