@@ -194,6 +194,7 @@ func (tx *Tx) Expire(idle time.Duration) error {
 		args  []any
 	}{
 		{"DELETE FROM ceremony WHERE expires_at < $1", []any{now}},
+		{"DELETE FROM passkey_challenge WHERE expires_at < $1", []any{now}},
 		{"DELETE FROM session WHERE expires_at < $1 OR last_seen_at < $2", []any{now, micros(tx.Now.Add(-idle - time.Hour))}},
 		{"DELETE FROM throttle_window WHERE ends_at < $1", []any{now}},
 		{"DELETE FROM known_device WHERE last_used_at < $1", []any{micros(tx.Now.Add(-180 * 24 * time.Hour))}},

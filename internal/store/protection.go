@@ -14,7 +14,7 @@ const isRecovering = "EXISTS (SELECT 1 FROM enrolment e WHERE e.account_id = i.a
 
 // facts are those about i that the row tells.
 func (p *possessed) facts(i account.Identity, now time.Time) policy.Facts {
-	return policy.Facts{Role: i.Role, EmailConfirmed: !i.EmailConfirmedAt.IsZero(), VirtualMFA: p.virtualMFA, Phone: p.phone, RecoveryCodes: p.codes,
+	return policy.Facts{Role: i.Role, EmailConfirmed: !i.EmailConfirmedAt.IsZero(), VirtualMFA: p.virtualMFA, Phone: p.phone, Passkeys: p.passkeys, U2F: p.u2f, RecoveryCodes: p.codes,
 		Profile: p.loginProfile(), PasswordChangedAt: i.PasswordChangedAt, Reenrol: p.reenrol, Circumstances: policy.Circumstances{Now: now}}
 }
 

@@ -229,3 +229,68 @@ func TestIdleUsersByBothConditions(t *testing.T) {
 		}
 	})
 }
+
+func TestPasskeysCountAsDevices(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, w *storetest.World) {
+		owner := addOwner(t, w, "a@example.com")
+		for _, u := range []struct {
+			name          string
+			passkeys, u2f int
+			mfa, phone    bool
+		}{
+			{"none", 0, 0, false, false},
+			{"passkey", 2, 0, false, false},
+			{"u2f", 0, 1, false, false},
+			{"phone", 0, 0, false, true},
+			{"phone-passkey", 1, 0, false, true},
+			{"phone-u2f", 0, 2, false, true},
+			{"virtual", 0, 0, true, false},
+			{"all", 1, 1, true, true},
+		} {
+			i := addUser(t, w, owner, u.name)
+			for n := range u.passkeys {
+				addPasskey(t, w, aPasskey(i, fmt.Sprint(u.name, "-p", n)))
+			}
+			for n := range u.u2f {
+				addPasskey(t, w, aU2F(i, fmt.Sprint(u.name, "-u", n)))
+			}
+			if u.mfa {
+				bind(t, w, i)
+			}
+			if u.phone {
+				mustWrite(t, w, func(tx *store.Tx) error {
+					return tx.AttachPhone(i.Account, i.ID, "", store.Phone{ID: u.name, Number: hers}, errFirst)
+				})
+			}
+			if f, err := w.Read(ctx()).Facts(i, nil); err != nil || f.Passkeys != u.passkeys || f.U2F != u.u2f || f.VirtualMFA != u.mfa || f.Phone != u.phone {
+				t.Errorf("%s: %+v, %v", u.name, f, err)
+			}
+			if got, err := w.Read(ctx()).User(i.Account, i.ID); err != nil || got.Passkeys != u.passkeys || got.U2F != u.u2f {
+				t.Errorf("%s: %+v, %v", u.name, got, err)
+			}
+		}
+		addPasskey(t, w, aPasskey(owner, "of the owner"))
+		if f, err := w.Read(ctx()).Facts(owner, nil); err != nil || f.Passkeys != 1 || f.U2F != 0 {
+			t.Errorf("the owner: %+v, %v", f, err)
+		}
+		for mfa, want := range map[string]string{
+			"":            "all none passkey phone phone-passkey phone-u2f u2f virtual",
+			"none":        "none",
+			"any":         "all passkey phone phone-passkey phone-u2f u2f virtual",
+			"passkey":     "all passkey phone-passkey",
+			"virtual_mfa": "all virtual",
+			"sms":         "phone",
+		} {
+			list, err := w.Read(ctx()).Users(owner.Account, store.UserQuery{MFA: mfa})
+			got := names(list)
+			slices.Sort(got)
+			if strings.Join(got, " ") != want || err != nil {
+				t.Errorf("%q: %v, %v; want %s", mfa, got, err, want)
+			}
+			if n, err := w.Read(ctx()).CountUsers(owner.Account, store.UserQuery{MFA: mfa}); n != len(got) || err != nil {
+				t.Errorf("%q: %d counted, %v", mfa, n, err)
+			}
+		}
+	})
+}

@@ -14,6 +14,8 @@ type User struct {
 	Profile       account.Profile
 	VirtualMFA    bool
 	Phone         bool
+	Passkeys      int
+	U2F           int  // keys bound under U2F
 	RecoveryCodes int  // unused ones
 	Reenrol       bool // binding a device takes a ticket
 }
@@ -21,7 +23,7 @@ type User struct {
 // A UserQuery says which RAM users of an account, and in which order.
 type UserQuery struct {
 	Search     string // in name, display name or comments; in any case, at least of ASCII
-	MFA        string // "none", "any", "virtual_mfa", "sms" (only a phone); else: all
+	MFA        string // "none", "any", "passkey", "virtual_mfa", "sms" (only a phone); else: all
 	Activity   string // "never", "idle30", "idle90", "disabled", "no_profile", "enabled", "reenrol"; else: all
 	Role       account.Role
 	Sort       string // "created", "last_signin"; else: by name
@@ -34,10 +36,14 @@ type UserQuery struct {
 const (
 	hasVirtualMFA = "EXISTS (SELECT 1 FROM virtual_mfa v WHERE v.account_id = i.account_id AND v.identity_id = i.id)"
 	hasPhone      = "EXISTS (SELECT 1 FROM phone t WHERE t.account_id = i.account_id AND t.identity_id = i.id)"
+	keysOf        = "FROM passkey k WHERE k.account_id = i.account_id AND k.identity_id = i.id"
+	hasPasskey    = "EXISTS (SELECT 1 " + keysOf + " AND k.app_id = '')"
+	hasKey        = "EXISTS (SELECT 1 " + keysOf + ")" // a passkey, or one bound under U2F
 	hasReenrol    = "EXISTS (SELECT 1 FROM enrolment e WHERE e.account_id = i.account_id AND e.identity_id = i.id AND e.kind = 'reenrol')"
 
 	// possessions are what decisions about an identity rest on; joinProfile goes with them.
 	possessions = hasVirtualMFA + ", " + hasPhone + `,
+		(SELECT count(*) ` + keysOf + ` AND k.app_id = ''), (SELECT count(*) ` + keysOf + ` AND k.app_id <> ''),
 		(SELECT count(*) FROM recovery_code c WHERE c.account_id = i.account_id AND c.identity_id = i.id AND c.used_at = 0), ` + hasReenrol + `,
 		COALESCE(p.state, ''), COALESCE(p.mfa_required, 0), COALESCE(p.password_reset, 0), COALESCE(p.initial_until, 0), COALESCE(p.updated_at, 0)`
 	joinProfile = " LEFT JOIN login_profile p ON p.identity_id = i.id AND p.account_id = i.account_id"
@@ -53,8 +59,9 @@ const (
 	// usersWhere keeps to one text whatever is asked: prepared ones are kept for good.
 	usersWhere = ofAccount + ` AND ($2 = '' OR i.role = $2)
 		AND ($3 = '' OR i.name_key LIKE lower($3) ESCAPE '\' OR lower(i.display_name) LIKE lower($3) ESCAPE '\' OR lower(i.comments) LIKE lower($3) ESCAPE '\')
-		AND CASE $4 WHEN 'none' THEN NOT ` + hasVirtualMFA + ` AND NOT ` + hasPhone + ` WHEN 'any' THEN ` + hasVirtualMFA + ` OR ` + hasPhone + `
-			WHEN 'virtual_mfa' THEN ` + hasVirtualMFA + ` WHEN 'sms' THEN ` + hasPhone + ` AND NOT ` + hasVirtualMFA + ` ELSE TRUE END
+		AND CASE $4 WHEN 'none' THEN NOT ` + hasVirtualMFA + ` AND NOT ` + hasPhone + ` AND NOT ` + hasKey + ` WHEN 'any' THEN ` + hasVirtualMFA + ` OR ` + hasPhone + ` OR ` + hasKey + `
+			WHEN 'passkey' THEN ` + hasPasskey + ` WHEN 'virtual_mfa' THEN ` + hasVirtualMFA + `
+			WHEN 'sms' THEN ` + hasPhone + ` AND NOT ` + hasVirtualMFA + ` AND NOT ` + hasKey + ` ELSE TRUE END
 		AND CASE $5 WHEN 'never' THEN i.last_signin_at = 0 WHEN 'idle' THEN ` + signedIn + ` <= $6
 			WHEN 'disabled' THEN COALESCE(p.state, '') IN ('inactive', 'idle') WHEN 'no_profile' THEN COALESCE(p.state, '') = '' WHEN 'enabled' THEN COALESCE(p.state, '') = 'active'
 			WHEN 'reenrol' THEN ` + hasReenrol + ` ELSE TRUE END`
@@ -63,13 +70,13 @@ const (
 // possessed is the row of possessions.
 type possessed struct {
 	virtualMFA, phone, reenrol            bool
-	codes                                 int
+	passkeys, u2f, codes                  int
 	profile                               account.Profile
 	required, reset, initialUntil, update int64
 }
 
 func (p *possessed) targets() []any {
-	return []any{&p.virtualMFA, &p.phone, &p.codes, &p.reenrol, &p.profile.State, &p.required, &p.reset, &p.initialUntil, &p.update}
+	return []any{&p.virtualMFA, &p.phone, &p.passkeys, &p.u2f, &p.codes, &p.reenrol, &p.profile.State, &p.required, &p.reset, &p.initialUntil, &p.update}
 }
 
 func (p *possessed) loginProfile() account.Profile {
@@ -88,7 +95,7 @@ const userColumns = identityColumns + ", " + possessions
 func (u *userRow) targets() []any { return append(u.identityRow.targets(), u.possessed.targets()...) }
 
 func (u *userRow) user(suffix string) User {
-	return User{Identity: u.identity(suffix), Profile: u.loginProfile(), VirtualMFA: u.virtualMFA, Phone: u.phone, RecoveryCodes: u.codes, Reenrol: u.reenrol}
+	return User{Identity: u.identity(suffix), Profile: u.loginProfile(), VirtualMFA: u.virtualMFA, Phone: u.phone, Passkeys: u.passkeys, U2F: u.u2f, RecoveryCodes: u.codes, Reenrol: u.reenrol}
 }
 
 func (r *Reader) users(query string, args ...any) (list []User, err error) {

@@ -46,6 +46,11 @@ func crowd(t *testing.T, w *storetest.World, sizes ...int) (owners []account.Ide
 						return err
 					}
 				}
+				if n%6 == 0 {
+					if err := tx.AddPasskey(aPasskey(u, "k"+string(u.ID))); err != nil {
+						return err
+					}
+				}
 			}
 			return nil
 		})
@@ -86,7 +91,7 @@ func TestListsOfUsersReadNoOtherAccount(t *testing.T) {
 			now := w.Clock.Now()
 			for _, o := range owners {
 				queries := map[string]store.UserQuery{"all": {}, "search": {Search: "number 77"}, "search for a letter": {Search: "s"}, "role": {Role: account.Administrator}, "last page": {Offset: 4980}}
-				for _, mfa := range []string{"none", "any", "virtual_mfa", "sms"} {
+				for _, mfa := range []string{"none", "any", "passkey", "virtual_mfa", "sms"} {
 					queries["mfa "+mfa] = store.UserQuery{MFA: mfa}
 				}
 				for _, activity := range []string{"never", "idle30", "idle90", "disabled", "no_profile", "enabled", "reenrol"} {
@@ -106,6 +111,7 @@ func TestListsOfUsersReadNoOtherAccount(t *testing.T) {
 					}
 				}
 				check("administrators", func(r *store.Reader) error { _, err := r.CountAdministrators(o.Account); return err })
+				check("passkeys", func(r *store.Reader) error { _, err := r.Passkeys(o.Account, o.ID); return err })
 				check("devices", func(r *store.Reader) error { _, err := r.CountVirtualMFA(o.Account); return err })
 				check("facts of all", func(r *store.Reader) error {
 					return r.EachUserFacts(o.Account, now, func(store.User, policy.Facts) error { return nil })

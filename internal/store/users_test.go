@@ -37,7 +37,7 @@ func dump(t *testing.T, w *storetest.World) string {
 	t.Helper()
 	var all strings.Builder
 	raw := w.Raw(t)
-	for _, table := range []string{"identity", "login_profile", "password_history", "session", "virtual_mfa", "phone", "enrolment", "domain_alias", "account_settings", "seen_network", "known_device"} {
+	for _, table := range []string{"identity", "login_profile", "password_history", "session", "virtual_mfa", "phone", "passkey", "passkey_user", "enrolment", "domain_alias", "account_settings", "seen_network", "known_device"} {
 		rows, err := raw.Query("SELECT * FROM " + table + " ORDER BY 1, 2")
 		if err != nil {
 			t.Fatal(err)
@@ -173,7 +173,7 @@ func TestAnotherAccountsUserIsOutOfReach(t *testing.T) {
 		addSession(t, w, u, "s")
 		mustWrite(t, w, func(tx *store.Tx) error {
 			return errors.Join(tx.SetProfile(a.Account, u.ID, account.Profile{State: account.ProfileActive, MFARequired: true}), tx.AddDomainAlias(a.Account, "a.example", "x"),
-				tx.SetUserPassword(u, "$1$", true, 3), tx.SetUserPassword(u, "$2$", true, 3),
+				tx.SetUserPassword(u, "$1$", true, 3), tx.SetUserPassword(u, "$2$", true, 3), tx.AddPasskey(aPasskey(u, "p")),
 				tx.SetEnrolment(a.Account, u.ID, store.Enrolment{Kind: store.Reenrol, TicketHash: []byte("t"), ExpiresAt: tx.Now.Add(day)}))
 		})
 		before := dump(t, w)
@@ -195,6 +195,10 @@ func TestAnotherAccountsUserIsOutOfReach(t *testing.T) {
 			"password":           func(tx *store.Tx) error { return tx.SetUserPassword(foreign, "$3$", true, 3) },
 			"password of owner":  func(tx *store.Tx) error { return tx.SetUserPassword(a, "$3$", true, 3) },
 			"enrolment":          func(tx *store.Tx) error { return tx.EndEnrolment(b.Account, u.ID, store.Reenrol, store.ErrNoRow) },
+			"passkey read":       func(tx *store.Tx) error { _, err := tx.Passkey(b.Account, u.ID, "p"); return err },
+			"passkey renamed":    func(tx *store.Tx) error { return tx.RenamePasskey(b.Account, u.ID, "p", "x", store.ErrNoRow) },
+			"passkey removed":    func(tx *store.Tx) error { return tx.RemovePasskey(b.Account, u.ID, "p", store.ErrNoRow) },
+			"handle made":        func(tx *store.Tx) error { _, err := tx.PasskeyHandle(b.Account, u.ID); return err },
 			"domain verified":    func(tx *store.Tx) error { return tx.VerifyDomainAlias(b.Account, "a.example", store.ErrNoRow) },
 			"domain removed":     func(tx *store.Tx) error { return tx.RemoveDomainAlias(b.Account, "a.example", store.ErrNoRow) },
 			"settings of nobody": func(tx *store.Tx) error { return tx.SetSettings("nobody", account.DefaultSettings()) },
@@ -231,7 +235,8 @@ func TestADeletedUserLeavesNothingBehind(t *testing.T) {
 			c.ID, c.Account, c.Identity, c.TokenHash = "c"+u.UserName, u.Account, u.ID, []byte("c"+u.UserName)
 			mustWrite(t, w, func(tx *store.Tx) error {
 				budget, _, err := tx.Budget(u.Account, u.ID)
-				return errors.Join(err, tx.SaveBudget(u.Account, u.ID, budget, 0), tx.AddCeremony(c), tx.AddSentCode(ceremony.Code{ID: c.ID, Ceremony: c.ID}, "123456"),
+				_, handleErr := tx.PasskeyHandle(u.Account, u.ID)
+				return errors.Join(err, handleErr, tx.AddPasskey(aPasskey(u, u.UserName)), tx.SaveBudget(u.Account, u.ID, budget, 0), tx.AddCeremony(c), tx.AddSentCode(ceremony.Code{ID: c.ID, Ceremony: c.ID}, "123456"),
 					tx.AttachPhone(u.Account, u.ID, "", store.Phone{ID: u.UserName, Number: "+8613800138000"}, errFirst),
 					tx.ReplaceRecoveryCodes(u.Account, u.ID, [][]byte{[]byte("one")}),
 					tx.AddKnownDevice(session.KnownDevice{Account: u.Account, Identity: u.ID, ID: fmt.Sprint(n)}, []byte(u.UserName)),

@@ -5,7 +5,8 @@ type Quotas struct {
 	Users         int // RAM users of an account
 	MFADevices    int // virtual MFA devices of an account
 	PhoneAccounts int // accounts that one telephone number serves
+	Passkeys      int // of a user
 }
 
 // DefaultQuotas are those of a server whose operator sets none.
-var DefaultQuotas = Quotas{Users: 5000, MFADevices: 5000, PhoneAccounts: 6}
+var DefaultQuotas = Quotas{Users: 5000, MFADevices: 5000, PhoneAccounts: 6, Passkeys: 5}

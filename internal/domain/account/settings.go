@@ -31,6 +31,7 @@ const (
 	SessionHoursMin = 1
 	SessionHoursMax = 24
 	MasksMax        = 40
+	ModelsMax       = 50
 	GraceMax        = 90 * 24 * time.Hour
 )
 
@@ -58,6 +59,10 @@ type Settings struct {
 	GraceUntil time.Time `json:"EnrolmentGraceUntil"` // zero: none
 	TwoKinds   bool      `json:"TwoKindsRequired"`
 
+	// Passkeys that may be bound.
+	NoSyncedAdministrators bool     `json:"DeviceBoundPasskeysForAdministrators"`
+	PasskeyModels          []string `json:"PasskeyAAGUIDs"` // empty: all
+
 	Password PasswordPolicy `json:"PasswordPolicy"`
 }
 
@@ -79,7 +84,7 @@ var (
 	ErrIdleKeys     = fault.New(fault.Invalid, "settings.idle").On("idle_keys")
 	ErrGrace        = fault.New(fault.Invalid, "settings.grace").On("grace_until").With("Days", int(GraceMax/(24*time.Hour)))
 	ErrGraceForm    = fault.New(fault.Invalid, "settings.grace_form").On("grace_until")
-	ErrTwoKinds     = fault.New(fault.Invalid, "settings.two_kinds").On("two_kinds")
+	ErrModels       = fault.New(fault.Invalid, "settings.models").On("passkey_models").With("Max", ModelsMax)
 )
 
 // Check says what is wrong with settings that were changed from before: a date
@@ -98,8 +103,8 @@ func (s Settings) Check(before Settings, now time.Time) error {
 		return ErrIdleKeys
 	case !s.GraceUntil.IsZero() && !s.GraceUntil.Equal(before.GraceUntil) && (!s.GraceUntil.After(now) || s.GraceUntil.After(now.Add(GraceMax))):
 		return ErrGrace
-	case s.TwoKinds && !s.AllowSMS: // until there is a third kind
-		return ErrTwoKinds
+	case len(s.PasskeyModels) > ModelsMax:
+		return ErrModels
 	}
 	return s.Password.Check()
 }

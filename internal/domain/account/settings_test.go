@@ -48,6 +48,12 @@ func TestSettingsHaveTheirRanges(t *testing.T) {
 		}
 		return list
 	}
+	models := func(n int) (list []string) {
+		for i := range n {
+			list = append(list, fmt.Sprintf("%08x-0000-4000-8000-000000000000", i))
+		}
+		return list
+	}
 	grace := func(until time.Time) account.Settings {
 		return changed(func(s *account.Settings) { s.GraceUntil = until })
 	}
@@ -76,7 +82,13 @@ func TestSettingsHaveTheirRanges(t *testing.T) {
 		"a grace long over in place of another":   {grace(now.Add(-day)), grace(now.Add(-2 * day)), account.ErrGrace},
 		"a grace taken away":                      {grace(time.Time{}), grace(now.Add(day)), nil},
 		"two kinds":                               {changed(func(s *account.Settings) { s.TwoKinds = true }), account.Settings{}, nil},
-		"two kinds of which one is off":           {changed(func(s *account.Settings) { s.TwoKinds, s.AllowSMS = true, false }), account.Settings{}, account.ErrTwoKinds},
+		"two kinds, and no text messages":         {changed(func(s *account.Settings) { s.TwoKinds, s.AllowSMS = true, false }), account.Settings{}, nil}, // virtual MFA and passkeys are two
+		"two kinds, and nothing but those":        {changed(func(s *account.Settings) { s.TwoKinds, s.AllowSMS, s.AllowEmail = true, false, false }), account.Settings{}, nil},
+		"one model of passkeys":                   {changed(func(s *account.Settings) { s.PasskeyModels = models(1) }), account.Settings{}, nil},
+		"50 models":                               {changed(func(s *account.Settings) { s.PasskeyModels = models(50) }), account.Settings{}, nil},
+		"51 models":                               {changed(func(s *account.Settings) { s.PasskeyModels = models(51) }), account.Settings{}, account.ErrModels},
+		"51 models that were there before":        {changed(func(s *account.Settings) { s.PasskeyModels = models(51) }), changed(func(s *account.Settings) { s.PasskeyModels = models(51) }), account.ErrModels},
+		"no synced passkeys for administrators":   {changed(func(s *account.Settings) { s.NoSyncedAdministrators = true }), account.Settings{}, nil},
 		"two kinds, and no mail":                  {changed(func(s *account.Settings) { s.TwoKinds, s.AllowEmail = true, false }), account.Settings{}, nil},
 		"no text messages":                        {changed(func(s *account.Settings) { s.AllowSMS = false }), account.Settings{}, nil},
 		"a password policy out of its range":      {changed(func(s *account.Settings) { s.Password.Reuse = 25 }), account.Settings{}, account.ErrRange},
@@ -107,13 +119,15 @@ func TestSettingsSurviveTheirJSON(t *testing.T) {
 	s := account.DefaultSettings()
 	s.Masks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/48")}
 	s.GraceUntil, s.TwoKinds, s.Password.Different = now, true, 4
+	s.NoSyncedAdministrators, s.PasskeyModels = true, []string{"cb69481e-8ff7-4039-93ec-0a2729a154a8"}
 	text, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{`"MFAOperationForLogin":"mandatory"`, `"EnableSaveMFATicket":false`, `"AllowUserToLoginWithPasskey":true`, `"AllowUserToManageMFADevices":true`, `"AllowUserToChangePassword":true`,
 		`"AllowUserToManageAccessKeys":false`, `"LoginSessionDuration":6`, `"LoginNetworkMasks":["192.0.2.0/24","2001:db8::/48"]`, `"MaxIdleDaysForUsers":365`, `"MaxIdleDaysForAccessKeys":730`,
-		`"MinimumPasswordLength":8`, `"MinimumPasswordDifferentCharacter":4`, `"MaxLoginAttemps":0`, `"InitialPasswordAge":14`, `"HardExpire":false`, `"PasswordReusePrevention":0`} {
+		`"MinimumPasswordLength":8`, `"MinimumPasswordDifferentCharacter":4`, `"MaxLoginAttemps":0`, `"InitialPasswordAge":14`, `"HardExpire":false`, `"PasswordReusePrevention":0`,
+		`"DeviceBoundPasskeysForAdministrators":true`, `"PasskeyAAGUIDs":["cb69481e-8ff7-4039-93ec-0a2729a154a8"]`} {
 		if !strings.Contains(string(text), name) {
 			t.Errorf("no %s in %s", name, text)
 		}
@@ -121,6 +135,10 @@ func TestSettingsSurviveTheirJSON(t *testing.T) {
 	var back account.Settings
 	if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(s, back) {
 		t.Errorf("%+v (%v)", back, err)
+	}
+	old := account.DefaultSettings() // from before there were passkeys
+	if err := json.Unmarshal([]byte(`{"MFAOperationForLogin":"adaptive"}`), &old); err != nil || old.NoSyncedAdministrators || len(old.PasskeyModels) > 0 || !old.PasskeySignIn {
+		t.Errorf("%+v (%v)", old, err)
 	}
 }
 

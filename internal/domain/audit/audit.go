@@ -66,6 +66,13 @@ const (
 	RecoveryStart        Name = "RecoveryStart"
 	RecoveryCancel       Name = "RecoveryCancel"
 	RecoveryFinish       Name = "RecoveryFinish"
+
+	PasskeyCreate  Name = "CreatePasskey"
+	PasskeyUpdate  Name = "UpdatePasskey"
+	PasskeyDelete  Name = "DeletePasskey"
+	PasskeyCounter Name = "PasskeyCounterBack" // it may have been copied
+	U2FImport      Name = "ImportU2F"
+	U2FUpgrade     Name = "UpdateToPasskey"
 )
 
 // Operator is the chain of what concerns no account.

@@ -32,6 +32,9 @@ const (
 	Protect Kind = "protect" // a choice in Account Protection
 	Shown   Kind = "shown"   // what is shown once: passwords, a ticket
 	Draft   Kind = "draft"   // a form that waits for a verification
+
+	NewPasskey Kind = "passkey"  // a passkey that is being made
+	Discover   Kind = "discover" // a session, by a passkey that says whose it is
 )
 
 // A Ceremony holds facts; the next step is computed from them.

@@ -42,12 +42,17 @@ const (
 	PasswordLocked       Kind = "password_locked"
 	RecoveryStarted      Kind = "recovery_started"
 	RecoveryCancelled    Kind = "recovery_cancelled"
+
+	PasskeyAdded   Kind = "passkey_added"
+	PasskeyRemoved Kind = "passkey_removed"
+	PasskeyCopied  Kind = "passkey_copied" // its counter went back
+	U2FUpgraded    Kind = "u2f_upgraded"
 )
 
 // urgent are the notices that go to the phone too: whoever holds the mailbox
 // must not be the only one to hear of them.
 var urgent = []Kind{DeviceBound, DeviceUnbound, PasswordChanged, RecoveryCodeUsed, EmailChanged, ProtectionChanged, ProtectionOff,
-	DeviceUnboundByAdmin, PasswordSetByAdmin, TicketMade, RecoveryStarted}
+	DeviceUnboundByAdmin, PasswordSetByAdmin, TicketMade, RecoveryStarted, PasskeyAdded, PasskeyRemoved, PasskeyCopied, U2FUpgraded}
 
 // administered are the notices of what an administrator, or a rule of the
 // account, did: whose browser it was is not the reader's concern.

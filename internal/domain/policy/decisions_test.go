@@ -19,17 +19,15 @@ var update = flag.Bool("update", false, "write testdata/decisions.golden anew")
 
 const application policy.Scenario = "application:x" // one that is asked only where it is chosen
 
-// methods in the order of the masks: p e s m r.
-var methods = []factor.Method{factor.Password, factor.Email, factor.SMS, factor.VirtualMFA, factor.RecoveryCode}
-
-var letters = map[factor.Method]string{factor.Password: "p", factor.Email: "e", factor.SMS: "s", factor.VirtualMFA: "m", factor.RecoveryCode: "r"}
+// methods in the order of the masks: p e s m u k r.
+var methods = []factor.Method{factor.Password, factor.Email, factor.SMS, factor.VirtualMFA, factor.U2F, factor.Passkey, factor.RecoveryCode}
 
 // mask shows the methods for which yes holds, each at its place.
 func mask(yes func(m factor.Method) bool) string {
 	var b strings.Builder
 	for _, m := range methods {
 		if yes(m) {
-			b.WriteString(letters[m])
+			b.WriteString(short[m])
 		} else {
 			b.WriteString("-")
 		}
@@ -37,22 +35,41 @@ func mask(yes func(m factor.Method) bool) string {
 	return b.String()
 }
 
-// A bound is what an identity has; bit by bit email, phone, device, codes.
+// A bound is what an identity has; bit by bit email, phone, device (virtual
+// MFA), codes, passkey, U2F key.
 type bound int
 
-const everything bound = 15
+const (
+	everything bound = 63
+	keyless    bound = 15 // everything but keys that sign
+)
+
+// listed are those of the golden file: everything without keys, and keys beside
+// some of it.
+func listed() (list []bound) {
+	for has := range keyless + 1 {
+		list = append(list, has)
+	}
+	return append(list, 16, 16|1, 16|1|2, 16|1|4, 16|1|2|4, 16|1|8, 16|1|2|4|8, 32|1, 32|1|2|4, 32|1|8, 48|1, 48|1|8)
+}
 
 func (b bound) facts() policy.Facts {
 	f := policy.Facts{Role: account.Owner, EmailConfirmed: b&1 != 0, Phone: b&2 != 0, VirtualMFA: b&4 != 0}
 	if b&8 != 0 {
 		f.RecoveryCodes = 3
 	}
+	if b&16 != 0 {
+		f.Passkeys = 1
+	}
+	if b&32 != 0 {
+		f.U2F = 1
+	}
 	return f
 }
 
 func (b bound) String() string {
 	var words []string
-	for n, w := range []string{"email", "phone", "device", "codes"} {
+	for n, w := range []string{"email", "phone", "device", "codes", "passkey", "u2f"} {
 		if b>>n&1 != 0 {
 			words = append(words, w)
 		}
@@ -66,7 +83,7 @@ type chosen struct {
 	covers bool
 }
 
-var choices = []chosen{{"", false}, {factor.SMS, true}, {factor.SMS, false}, {factor.VirtualMFA, true}, {factor.VirtualMFA, false}}
+var choices = []chosen{{"", false}, {factor.SMS, true}, {factor.SMS, false}, {factor.VirtualMFA, true}, {factor.VirtualMFA, false}, {factor.Passkey, true}, {factor.Passkey, false}}
 
 func (c chosen) of(s policy.Scenario) policy.Protection {
 	other := policy.ChangeContact
@@ -109,11 +126,11 @@ func tableOf(s policy.Scenario, chooses factor.Method) string {
 	for _, c := range choices {
 		fmt.Fprintf(&b, "\n%s\n", c)
 		if s == policy.SignInScenario {
-			fmt.Fprintf(&b, "  %-24s %-20s %s\n", "has", "after the password", "with the password and")
+			fmt.Fprintf(&b, "  %-32s %-20s %s\n", "has", "after the password", "with the password and")
 		} else {
-			fmt.Fprintf(&b, "  %-24s %-20s %-10s %-9s %-9s %-10s %-9s %-10s | %s\n", "has", "takes", "signed in", "long ago", "verified", "long ago", "other obj", "other scen", "destructive: signed in, verified, other object")
+			fmt.Fprintf(&b, "  %-32s %-20s %-10s %-9s %-9s %-10s %-9s %-10s | %s\n", "has", "takes", "signed in", "long ago", "verified", "long ago", "other obj", "other scen", "destructive: signed in, verified, other object")
 		}
-		for has := range everything + 1 {
+		for _, has := range listed() {
 			b.WriteString(rowOf(s, chooses, c, has))
 		}
 	}
@@ -126,7 +143,7 @@ func rowOf(s policy.Scenario, chooses factor.Method, c chosen, has bound) string
 	if s == policy.SignInScenario {
 		f.Proofs = session(factor.Password, 0)
 		first := policy.SignIn(f)
-		return strings.TrimRight(fmt.Sprintf("  %-24s %-20s %s\n", has, takes(first), mask(func(m factor.Method) bool {
+		return strings.TrimRight(fmt.Sprintf("  %-32s %-20s %s\n", has, takes(first), mask(func(m factor.Method) bool {
 			f.Proofs = session(m, 0)
 			return policy.SignIn(f).Step == policy.Complete
 		})), " ")
@@ -149,7 +166,7 @@ func rowOf(s policy.Scenario, chooses factor.Method, c chosen, has bound) string
 	f.Proofs = session(factor.Password, 0)
 	d, _ := policy.Permit(policy.Action{Scenario: s, Name: "a", Target: "x", Chosen: chooses, Destructive: true}, f, nil, now)
 	here, other, elsewhere := policy.Given{Scenario: s, Action: "a", Target: "x"}, policy.Given{Scenario: s, Action: "a", Target: "y"}, policy.Given{Scenario: "elsewhere", Action: "a", Target: "x"}
-	return fmt.Sprintf("  %-24s %-20s %-10s %-9s %-9s %-10s %-9s %-10s | %s %s %s\n", has, takes(d), signed(false, 0), signed(false, stale), verified(false, here, 0), verified(false, here, stale),
+	return fmt.Sprintf("  %-32s %-20s %-10s %-9s %-9s %-10s %-9s %-10s | %s %s %s\n", has, takes(d), signed(false, 0), signed(false, stale), verified(false, here, 0), verified(false, here, stale),
 		verified(false, other, 0), verified(false, elsewhere, 0), signed(true, 0), verified(true, here, 0), verified(true, other, 0))
 }
 
@@ -157,13 +174,13 @@ func rowOf(s policy.Scenario, chooses factor.Method, c chosen, has bound) string
 func takes(d policy.Decision) string {
 	var order string
 	for _, m := range d.Methods {
-		order += letters[m]
+		order += short[m]
 	}
 	return strings.TrimSpace(string(d.Step) + " " + order)
 }
 
-const legend = `What each scenario takes, for every choice in Account Protection and everything an identity can have bound.
-p password, e email code, s text message, m virtual MFA, r recovery code; - in its place: it does not do.
+const legend = `What each scenario takes, for every choice in Account Protection and what an identity can have bound.
+p password, e email code, s text message, m virtual MFA ("device"), u U2F key, k passkey, r recovery code; - in its place: it does not do.
 "takes": what comes next for a session of the password alone, best method first.
 "signed in": the sign-in with the password and this method a moment ago lets the action pass; "long ago": more than ten minutes ago.
 "verified": a verification by this method for the action does; "other obj", "other scen": one for another object, or in another scenario.
@@ -187,7 +204,7 @@ func TestDecisionsAreThoseOfTheGoldenFile(t *testing.T) {
 	}
 	add(string(policy.SignInScenario), tableOf(policy.SignInScenario, ""))
 	scenarios := []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions, policy.ManageUsers, policy.ChangePolicy, application}
-	for _, chooses := range []factor.Method{"", factor.SMS, factor.VirtualMFA} {
+	for _, chooses := range []factor.Method{"", factor.SMS, factor.VirtualMFA, factor.Passkey} {
 		for _, s := range scenarios {
 			name := string(s)
 			if chooses != "" {

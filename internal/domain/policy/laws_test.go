@@ -1,7 +1,9 @@
 package policy_test
 
 import (
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -12,18 +14,23 @@ import (
 
 // rank is the order of the methods as the product states it; a recovery code
 // stands in for whatever is asked beyond the mailbox.
-var rank = map[factor.Method]int{"": 0, factor.Password: 1, factor.Email: 2, factor.SMS: 3, factor.VirtualMFA: 4, factor.RecoveryCode: 4}
+var rank = map[factor.Method]int{"": 0, factor.Password: 1, factor.Email: 2, factor.SMS: 3, factor.VirtualMFA: 4, factor.U2F: 5, factor.Passkey: 5, factor.RecoveryCode: 5}
 
 func TestTheMethodsHaveOneOrder(t *testing.T) {
 	t.Parallel()
-	order := []factor.Method{"", factor.Password, factor.Email, factor.SMS, factor.VirtualMFA}
+	order := []factor.Method{"", factor.Password, factor.Email, factor.SMS, factor.VirtualMFA, factor.Passkey}
 	for n := range len(order) - 1 {
 		if order[n].Strength() >= order[n+1].Strength() {
 			t.Errorf("%q is not weaker than %q", order[n], order[n+1])
 		}
 	}
-	if factor.RecoveryCode.Strength() != factor.VirtualMFA.Strength() || factor.Method("telepathy").Strength() != 0 {
-		t.Error("a recovery code does not stand in for the device, or what is no method has a strength")
+	for _, m := range []factor.Method{factor.U2F, factor.RecoveryCode, factor.Ticket} {
+		if m.Strength() != factor.Passkey.Strength() {
+			t.Errorf("%s does not do where a passkey does", m)
+		}
+	}
+	if factor.Method("telepathy").Strength() != 0 {
+		t.Error("what is no method has a strength")
 	}
 	for _, m := range policy.ProtectionMethods {
 		if rank[m] <= rank[factor.Email] {
@@ -41,11 +48,19 @@ func has(f policy.Facts, m factor.Method) bool {
 		return f.Phone
 	case factor.VirtualMFA:
 		return f.VirtualMFA
+	case factor.Passkey:
+		return f.Passkeys > 0
+	case factor.U2F:
+		return f.U2F > 0
 	case factor.RecoveryCode:
 		return f.RecoveryCodes > 0
 	}
 	return false
 }
+
+// strong reports whether something is bound that no mailbox and no phone can
+// stand for.
+func strong(f policy.Facts) bool { return f.VirtualMFA || f.Passkeys > 0 || f.U2F > 0 }
 
 // A point of the product of everything.
 type point struct {
@@ -89,11 +104,20 @@ func (p point) least() int {
 		if p.facts().Phone {
 			least = max(least, rank[factor.SMS])
 		}
-		if p.facts().VirtualMFA {
+		if strong(p.facts()) { // virtual MFA is there for who lost a passkey
 			least = max(least, rank[factor.VirtualMFA])
 		}
 	}
+	if p.choosesOwn(least) { // whoever chooses a method shows that they have it, or better
+		least = max(least, rank[p.chooses])
+	}
 	return least
+}
+
+// choosesOwn reports whether the method chosen is one that the identity has and
+// that counts.
+func (p point) choosesOwn(least int) bool {
+	return p.gated() && has(p.facts(), p.chooses) && rank[p.chooses] >= least
 }
 
 var scenariosOfActions = []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions, policy.ManageUsers, policy.ChangePolicy, application}
@@ -132,32 +156,50 @@ func allGiven(s policy.Scenario) (list [][]policy.Given) {
 	return list
 }
 
-// each calls f for every point; it ends at the first failure.
+var all = flag.Bool("all", false, "look at every point of the laws in place of a sample")
+
+// each calls f for a sample of the points, or with -all for every one; it ends
+// at the first failure.
 func each(t *testing.T, f func(p point) string) {
 	t.Helper()
-	n := 0
+	n, random := 0, rand.New(rand.NewPCG(5, 5))
+	sessions := allProofs()
 	for _, s := range scenariosOfActions {
 		given := allGiven(s)
 		for _, c := range choices {
 			for b := range everything + 1 {
-				for _, chooses := range []factor.Method{"", factor.SMS, factor.VirtualMFA} {
+				for _, chooses := range []factor.Method{"", factor.SMS, factor.VirtualMFA, factor.Passkey} {
 					for _, destroys := range []bool{false, true} {
-						for _, proofs := range allProofs() {
-							for _, g := range given {
-								p := point{s, c, b, chooses, destroys, proofs, g}
-								n++
-								if wrong := f(p); wrong != "" {
-									t.Fatalf("%s: %s", p, wrong)
-								}
+						pairs(random, len(sessions), len(given), func(x, y int) {
+							p := point{s, c, b, chooses, destroys, sessions[x], given[y]}
+							n++
+							if wrong := f(p); wrong != "" {
+								t.Fatalf("%s: %s", p, wrong)
 							}
-						}
+						})
 					}
 				}
 			}
 		}
 	}
-	if n < 1_000_000 {
+	if n < 500_000 {
 		t.Errorf("only %d points", n)
+	}
+}
+
+// pairs calls f for a sample of the pairs: more of those with the first, which is
+// nothing, for the second.
+func pairs(random *rand.Rand, xs, ys int, f func(x, y int)) {
+	if *all {
+		for x := range xs {
+			for y := range ys {
+				f(x, y)
+			}
+		}
+		return
+	}
+	for n := range 24 {
+		f(random.IntN(xs), random.IntN(ys)*min(1, n%3))
 	}
 }
 
@@ -167,7 +209,7 @@ func TestWhatIsPermittedWasProvedByWhatTheProductAsksFor(t *testing.T) {
 		d, used := p.permit()
 		f, least := p.facts(), p.least()
 		counts := func(m factor.Method) bool {
-			if m == factor.RecoveryCode && (least <= rank[factor.Email] || !(f.Phone || f.VirtualMFA) || (has(f, p.chooses) && rank[p.chooses] >= least)) {
+			if m == factor.RecoveryCode && (least <= rank[factor.Email] || !(f.Phone || strong(f)) || p.choosesOwn(least)) {
 				return false // it stands in for a device, but not for one that is being chosen
 			}
 			return has(f, m) && rank[m] >= least
@@ -213,7 +255,7 @@ func TestWhatIsPermittedWasProvedByWhatTheProductAsksFor(t *testing.T) {
 func TestNothingWeakerThanTheDeviceChangesAnythingThatIsAlwaysGated(t *testing.T) {
 	t.Parallel()
 	each(t, func(p point) string {
-		if p.scenario == application || !p.facts().VirtualMFA {
+		if p.scenario == application || !strong(p.facts()) {
 			return ""
 		}
 		if d, _ := p.permit(); d.Allows(factor.SMS) || d.Allows(factor.Email) || d.Allows(factor.Password) {
@@ -304,7 +346,7 @@ func TestMoreProofsNeverMakeItHarder(t *testing.T) {
 			for _, proofs := range allProofs() {
 				f := b.facts()
 				f.Protection, f.Proofs = c.of(policy.SignInScenario), proofs
-				if c.covers && !f.VirtualMFA && !has(f, c.method) {
+				if c.covers && !slices.ContainsFunc(methods, func(m factor.Method) bool { return m != factor.RecoveryCode && has(f, m) && rank[m] >= rank[c.method] }) {
 					continue // cannot be saved
 				}
 				d := policy.SignIn(f)
@@ -337,7 +379,7 @@ func TestWhileProtectionIsOffTheRulesAreThoseOfBefore(t *testing.T) {
 	t.Parallel()
 	each(t, func(p point) string {
 		f := p.facts()
-		if p.choice.method != "" || f.Phone || p.chooses != "" || p.scenario == application {
+		if p.choice.method != "" || f.Phone || p.bound > keyless || p.chooses != "" || p.scenario == application {
 			return ""
 		}
 		d, g := p.permit()
@@ -352,7 +394,7 @@ func TestWhileProtectionIsOffTheRulesAreThoseOfBefore(t *testing.T) {
 		}
 		return ""
 	})
-	for b := range everything + 1 {
+	for b := range keyless + 1 {
 		for _, proofs := range allProofs() {
 			f := b.facts()
 			f.Proofs = proofs
@@ -393,7 +435,9 @@ func TestAChoiceThatCannotBeMadeIsRefused(t *testing.T) {
 		{policy.Scenarios, factor.Email, policy.ErrNoMethod},
 		{policy.Scenarios, factor.Password, policy.ErrNoMethod},
 		{policy.Scenarios, factor.RecoveryCode, policy.ErrNoMethod},
+		{policy.Scenarios, factor.U2F, policy.ErrNoMethod}, // whose time is over; where one is bound it does for a passkey
 		{policy.Scenarios, factor.SMS, nil},
+		{policy.Scenarios, factor.Passkey, nil},
 		{[]policy.Scenario{policy.ManageMFA, policy.SignInScenario, policy.ManageMFA}, factor.VirtualMFA, nil},
 	} {
 		p, err := policy.NewProtection(c.scenarios, c.method)

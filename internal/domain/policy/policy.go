@@ -31,6 +31,7 @@ type Facts struct {
 	EmailConfirmed bool // codes can be sent to the sign-in email
 	Phone          bool // one is attached
 	VirtualMFA     bool
+	Passkeys, U2F  int // how many are bound
 	RecoveryCodes  int // unused ones
 	Protection     Protection
 	Proofs         []factor.Proof // given so far
@@ -80,17 +81,15 @@ func (f Facts) MFA() bool {
 
 // SecondFactor reports whether something beyond password and mailbox is bound
 // that counts as an authenticator: recovery codes stand in for it.
-func (f Facts) SecondFactor() bool { return f.VirtualMFA || f.Phone }
+func (f Facts) SecondFactor() bool { return f.strong() || f.Phone }
+
+// strong reports whether a device is bound that nobody can divert a code of.
+func (f Facts) strong() bool { return f.VirtualMFA || f.Passkeys > 0 || f.U2F > 0 }
 
 // bound are the methods with which this identity can prove itself beyond the
 // password, strongest first; recovery codes, which are few, come last.
 func (f Facts) bound() (methods []factor.Method) {
-	if f.VirtualMFA {
-		methods = append(methods, factor.VirtualMFA)
-	}
-	if f.Phone {
-		methods = append(methods, factor.SMS)
-	}
+	methods = f.devices()
 	if f.EmailConfirmed {
 		methods = append(methods, factor.Email)
 	}
@@ -99,6 +98,16 @@ func (f Facts) bound() (methods []factor.Method) {
 	}
 	if f.Role != account.Owner {
 		return f.userMethods(methods)
+	}
+	return methods
+}
+
+// devices are the methods of what is bound, strongest first.
+func (f Facts) devices() (methods []factor.Method) {
+	for _, m := range []factor.Method{factor.Passkey, factor.U2F, factor.VirtualMFA, factor.SMS} {
+		if f.has(m) {
+			methods = append(methods, m)
+		}
 	}
 	return methods
 }
@@ -120,7 +129,7 @@ func (f Facts) signInFloor() int {
 	switch {
 	case f.Protection.Covers(SignInScenario):
 		return f.Protection.Method.Strength()
-	case f.VirtualMFA:
+	case f.strong():
 		return factor.VirtualMFA.Strength()
 	}
 	return 0
@@ -128,6 +137,7 @@ func (f Facts) signInFloor() int {
 
 // identityFloor is the strength that identity verification takes: that of the
 // strongest authenticator bound, or of the method that protects the account. A
+// virtual MFA device stands beside a passkey, which may be what was lost. A
 // mailbox counts only while it is all there is, so that a stolen one can
 // neither replace a device nor bind a stronger one beside it.
 func (f Facts) identityFloor() int {
@@ -136,7 +146,7 @@ func (f Facts) identityFloor() int {
 	}
 	floor := max(factor.Email.Strength(), f.Protection.Method.Strength())
 	switch {
-	case f.VirtualMFA:
+	case f.strong():
 		return max(floor, factor.VirtualMFA.Strength())
 	case f.Phone:
 		return max(floor, factor.SMS.Strength())
@@ -153,7 +163,7 @@ func (f Facts) proved(methods []factor.Method, since time.Time) bool {
 
 // SignIn decides what a sign-in still needs.
 func SignIn(f Facts) Decision {
-	if !f.proved([]factor.Method{factor.Password}, time.Time{}) {
+	if !f.proved([]factor.Method{factor.Password}, time.Time{}) && !f.Alone() {
 		return Decision{Step: Refuse}
 	}
 	if f.Role != account.Owner {
@@ -165,7 +175,7 @@ func SignIn(f Facts) Decision {
 		}
 	}
 	if f.Recovered() {
-		return Decision{Step: Bind, Methods: []factor.Method{factor.VirtualMFA}}
+		return Decision{Step: Bind, Methods: []factor.Method{factor.Passkey, factor.VirtualMFA}}
 	}
 	floor := f.signInFloor()
 	if f.Recovering && f.SecondFactor() { // the way to the ticket, or the proof that it is not needed
@@ -185,6 +195,13 @@ func SignIn(f Facts) Decision {
 		return Decision{Step: Refuse}
 	}
 	return Decision{Step: Verify, Methods: methods}
+}
+
+// Alone reports whether a passkey alone says who this is: the key verified its
+// user, and no password was asked (WebAuthn §13.4.6 calls that two factors).
+func (f Facts) Alone() bool {
+	return f.Passkeys > 0 && !f.proved([]factor.Method{factor.Password}, time.Time{}) &&
+		slices.ContainsFunc(f.Proofs, func(p factor.Proof) bool { return p.Method == factor.Passkey && p.Verified })
 }
 
 // Recovered reports whether the ticket of the operator's recovery was shown:
@@ -216,7 +233,7 @@ var always = []Scenario{ChangePassword, ChangeContact, ManageMFA, ManageSessions
 
 // ProtectionMethods are the methods that Account Protection offers, strongest
 // first.
-var ProtectionMethods = []factor.Method{factor.VirtualMFA, factor.SMS}
+var ProtectionMethods = []factor.Method{factor.Passkey, factor.VirtualMFA, factor.SMS}
 
 // Protection is what an owner chose in Account Protection: the scenarios that
 // take a verification by Method or a stronger one. The zero value is off.
@@ -321,7 +338,7 @@ func Permit(a Action, f Facts, given []Given, now time.Time) (Decision, Given) {
 	}
 	methods := f.atLeast(floor)
 	if slices.Contains(methods, a.Chosen) { // whoever chooses a method shows that they have it
-		methods = without(methods, factor.RecoveryCode)
+		methods = without(f.atLeast(max(floor, a.Chosen.Strength())), factor.RecoveryCode)
 	}
 	since := now.Add(-Freshness)
 	for _, g := range given {
@@ -357,14 +374,19 @@ const (
 	LevelEmail      = "urn:mfa:1e"
 	LevelRestricted = "urn:mfa:2r" // text messages (NIST SP 800-63B-4 §3.2.9)
 	LevelMFA        = "urn:mfa:2"
+	LevelPhishing   = "phr" // phishing-resistant (OpenID EAP ACR Values)
 )
 
 // ClaimsOf describes proofs.
 func ClaimsOf(proofs []factor.Proof) Claims {
 	c := Claims{ACR: LevelPassword}
 	has := map[factor.Method]bool{}
+	key := "hwk"
 	for _, p := range proofs {
 		has[p.Method] = true
+		if p.Synced {
+			key = "swk"
+		}
 		if p.At.After(c.AuthTime) {
 			c.AuthTime = p.At
 		}
@@ -373,6 +395,9 @@ func ClaimsOf(proofs []factor.Proof) Claims {
 		c.AMR = append(c.AMR, "pwd")
 	}
 	switch {
+	case has[factor.Passkey], has[factor.U2F]:
+		c.AMR = append(c.AMR, key, "user", "mfa")
+		c.ACR = LevelPhishing
 	case has[factor.VirtualMFA], has[factor.RecoveryCode]:
 		c.AMR = append(c.AMR, "otp", "mfa")
 		c.ACR = LevelMFA

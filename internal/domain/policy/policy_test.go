@@ -56,6 +56,19 @@ func TestSignInTable(t *testing.T) {
 		{"device codes", "password virtual_mfa", "confirm_email email"},
 		{"device codes", "password email", "verify virtual_mfa recovery_code"},
 		{"device codes", "password email virtual_mfa", "complete"},
+		{"confirmed passkey", "password", "verify passkey"},
+		{"confirmed passkey passkey", "password", "verify passkey"},
+		{"confirmed passkey u2f device codes", "password", "verify passkey u2f virtual_mfa recovery_code"},
+		{"confirmed u2f", "password", "verify u2f"},
+		{"confirmed u2f", "password email", "verify u2f"},
+		{"confirmed u2f", "password passkey", "verify u2f"}, // which is nobody's any more
+		{"confirmed u2f", "password u2f", "complete"},
+		{"confirmed passkey device", "password virtual_mfa", "complete"},
+		{"confirmed passkey", "password passkey", "complete"}, // whether or not the key verified its user
+		{"confirmed passkey", "passkey", "refuse"},
+		{"confirmed passkey", "passkey email", "refuse"},
+		{"confirmed u2f", "u2f", "refuse"},
+		{"passkey", "password passkey", "confirm_email email"},
 	} {
 		if got := said(policy.SignIn(facts(c.has, c.gave, 0))); got != c.want {
 			t.Errorf("has %q, gave %q: %s, want %s", c.has, c.gave, got, c.want)
@@ -68,6 +81,7 @@ func facts(has, gave string, age time.Duration) policy.Facts {
 	if strings.Contains(has, "codes") {
 		f.RecoveryCodes = 3
 	}
+	f.Passkeys, f.U2F = strings.Count(has, "passkey"), strings.Count(has, "u2f")
 	return f
 }
 
@@ -177,8 +191,17 @@ func TestIdentityVerificationTakesTheStrongestThatIsBound(t *testing.T) {
 		{"", "sms", "refuse"},
 		{"phone", "virtual_mfa", "refuse"},
 		{"phone codes", "virtual_mfa", "verify recovery_code"},
+		{"passkey", "", "verify passkey"},
+		{"passkey phone codes", "", "verify passkey recovery_code"},
+		{"passkey device", "", "verify passkey virtual_mfa"}, // a lost passkey is taken off by the other
+		{"u2f", "", "verify u2f"},
+		{"u2f phone", "sms", "verify u2f"},
+		{"passkey u2f device phone", "virtual_mfa", "verify passkey u2f virtual_mfa"},
+		{"passkey device", "passkey", "verify passkey"},
+		{"u2f device codes", "passkey", "verify u2f recovery_code"},
+		{"device", "passkey", "refuse"},
 	} {
-		f := policy.Facts{Role: account.Owner, EmailConfirmed: true, Phone: strings.Contains(c.has, "phone"), VirtualMFA: strings.Contains(c.has, "device"), Proofs: proofs("password email", 0)}
+		f := policy.Facts{Role: account.Owner, EmailConfirmed: true, Phone: strings.Contains(c.has, "phone"), VirtualMFA: strings.Contains(c.has, "device"), Passkeys: strings.Count(c.has, "passkey"), U2F: strings.Count(c.has, "u2f"), Proofs: proofs("password email", 0)}
 		if strings.Contains(c.has, "codes") {
 			f.RecoveryCodes = 3
 		}

@@ -18,6 +18,7 @@ var (
 	ErrInitialExpired  = fault.New(fault.Forbidden, "signin.initial_expired")
 	ErrPasswordExpired = fault.New(fault.Forbidden, "signin.password_expired")
 	ErrUnusual         = fault.New(fault.Forbidden, "signin.unusual")
+	ErrPasskeySignIn   = fault.New(fault.Forbidden, "signin.passkey_off")
 )
 
 // Reasons why a RAM user cannot change what is its own.
@@ -29,7 +30,7 @@ var (
 
 // Kinds are the kinds of devices that a RAM user can bind at sign-in, best
 // first.
-var Kinds = []factor.Method{factor.VirtualMFA, factor.SMS}
+var Kinds = []factor.Method{factor.Passkey, factor.VirtualMFA, factor.SMS}
 
 // Allows reports whether the account lets its users use the method.
 func (f Facts) Allows(m factor.Method) bool {
@@ -51,18 +52,46 @@ func (f Facts) has(m factor.Method) bool {
 		return f.VirtualMFA
 	case factor.SMS:
 		return f.Phone
+	case factor.Passkey:
+		return f.Passkeys > 0
+	case factor.U2F:
+		return f.U2F > 0
 	}
 	return false
 }
 
-// kinds are the kinds bound that are allowed.
+// kinds are the kinds bound that are allowed, strongest first. A key bound
+// under U2F is of one kind with passkeys: it may be the same piece.
 func (f Facts) kinds() (kinds []factor.Method) {
-	for _, k := range Kinds {
-		if f.has(k) && f.Allows(k) {
+	for _, k := range f.devices() {
+		if f.Allows(k) && !(k == factor.U2F && f.Passkeys > 0) {
 			kinds = append(kinds, k)
 		}
 	}
 	return kinds
+}
+
+// without are the facts once one device of the kind is gone.
+func (f Facts) without(m factor.Method) Facts {
+	switch m {
+	case factor.VirtualMFA:
+		f.VirtualMFA = false
+	case factor.SMS:
+		f.Phone = false
+	case factor.Passkey:
+		f.Passkeys--
+	case factor.U2F:
+		f.U2F--
+	}
+	return f
+}
+
+// Without are the facts once one device of the kind is gone: what remains.
+func (f Facts) Without(m factor.Method) Facts {
+	if !f.has(m) {
+		return f
+	}
+	return f.without(m)
 }
 
 // userMethods are those of bound that the account allows. Where nothing else
@@ -88,7 +117,7 @@ func (f Facts) userFloor() int {
 		floor = max(floor, m.Strength())
 	}
 	if kinds := f.kinds(); len(kinds) > 0 {
-		return max(floor, kinds[0].Strength()) // the strongest
+		return max(floor, min(kinds[0].Strength(), factor.VirtualMFA.Strength())) // the strongest; see identityFloor
 	}
 	if f.Phone {
 		floor = max(floor, factor.SMS.Strength())
@@ -124,6 +153,10 @@ func (f Facts) barred() *fault.Fault {
 		return ErrDisabled
 	case !f.Settings.Inside(f.Address):
 		return ErrMask
+	case f.Alone() && !f.Settings.PasskeySignIn:
+		return ErrPasskeySignIn
+	case f.Alone(): // what follows is about the password
+		return nil
 	case !f.Profile.InitialUntil.IsZero() && !f.Now.Before(f.Profile.InitialUntil):
 		return ErrInitialExpired
 	case f.Settings.Password.HardExpire && f.Settings.Password.Expired(f.PasswordChangedAt, f.Now):
@@ -139,7 +172,7 @@ func (f Facts) signInUser() Decision {
 		return Decision{Step: Refuse, Reason: reason}
 	}
 	d := f.userFactors()
-	if d.Step == Complete && f.newPassword() {
+	if d.Step == Complete && f.newPassword() && !f.Alone() {
 		d.Step = NewPassword
 	}
 	return d
@@ -178,11 +211,7 @@ func (f Facts) userFactors() Decision {
 
 // boundAsked are the methods of a second step: a mailbox is none yet.
 func (f Facts) boundAsked() (methods []factor.Method) {
-	for _, k := range Kinds {
-		if f.has(k) {
-			methods = append(methods, k)
-		}
-	}
+	methods = f.devices()
 	if f.RecoveryCodes > 0 {
 		methods = append(methods, factor.RecoveryCode)
 	}
@@ -225,10 +254,11 @@ func (f Facts) beforeBinding() (methods []factor.Method) {
 	return methods
 }
 
-// bindable are the kinds that can be bound now; anew: in place of what is.
+// bindable are the kinds that can be bound now; anew: in place of what is. A
+// passkey beside a key bound under U2F is no other kind.
 func (f Facts) bindable(anew bool) (kinds []factor.Method) {
 	for _, k := range Kinds {
-		if f.Allows(k) && (anew || !f.has(k)) {
+		if f.Allows(k) && (anew || !f.has(k) && !(k == factor.Passkey && f.U2F > 0)) {
 			kinds = append(kinds, k)
 		}
 	}
@@ -258,14 +288,17 @@ func Holds(f Facts) Decision {
 // exchanged, but not dropped.
 func (f Facts) Needs(m factor.Method) bool {
 	if f.Role == account.Owner {
+		if left := f.Without(m); m.Signs() { // either kind of key takes what asks for a passkey
+			return f.has(m) && f.Protection.Method == factor.Passkey && left.Passkeys+left.U2F == 0
+		}
 		return f.Protection.Method == m
 	}
 	if !f.has(m) || !f.Allows(m) {
 		return false
 	}
-	left := len(f.kinds()) - 1
+	left := len(f.without(m).kinds())
 	must := f.required() || f.Settings.MFAOperation == account.Adaptive
-	return must && (left == 0 || f.Settings.TwoKinds && left < 2)
+	return must && left < len(f.kinds()) && (left == 0 || f.Settings.TwoKinds && left < 2)
 }
 
 // Due reports whether a device is due that is not there yet.

@@ -1,8 +1,8 @@
 package policy_test
 
 import (
-	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,16 +15,25 @@ import (
 	"countersign/internal/fault"
 )
 
-// users calls f with the facts of RAM users in every situation that settings
-// which can be saved lead to, without proofs; it ends at the first failure.
+// keys are how many passkeys and U2F keys somebody has.
+var keys = [][2]int{{0, 0}, {1, 0}, {2, 0}, {0, 1}, {0, 2}, {1, 1}}
+
+// users calls f with the facts of RAM users in a sample of the situations that
+// settings which can be saved lead to, or with -all in every one, without
+// proofs; it ends at the first failure.
 func users(t *testing.T, f func(f policy.Facts) string) {
 	t.Helper()
-	n := 0
-	for _, operation := range account.Operations {
+	n, random := 0, rand.New(rand.NewPCG(6, 6))
+	for at := range len(account.Operations) * len(keys) {
+		operation, key := account.Operations[at/len(keys)], keys[at%len(keys)]
 		for bits := range 1 << 14 {
+			if !*all && random.IntN(7) > 0 {
+				continue
+			}
 			bit := func(n int) bool { return bits>>n&1 != 0 }
 			u := policy.Facts{Role: account.User, Settings: account.DefaultSettings(), Profile: account.Profile{State: account.ProfileActive, MFARequired: bit(0)}, PasswordChangedAt: now.Add(-time.Hour)}
 			u.VirtualMFA, u.Phone, u.Reenrol, u.Recovering, u.EmailConfirmed = bit(1), bit(2), bit(3), bit(4), bit(5)
+			u.Passkeys, u.U2F = key[0], key[1]
 			if bit(6) {
 				u.RecoveryCodes = 3
 			}
@@ -33,7 +42,7 @@ func users(t *testing.T, f func(f policy.Facts) string) {
 				u.Settings.GraceUntil = now.Add(time.Minute)
 			}
 			u.Circumstances = policy.Circumstances{Now: now, Address: netip.MustParseAddr("192.0.2.7"), Unusual: bit(12), Remembered: bit(13)}
-			if errors.Is(u.Settings.Check(account.Settings{}, now), account.ErrTwoKinds) || !u.EmailConfirmed && !u.Settings.AllowEmail {
+			if !u.EmailConfirmed && !u.Settings.AllowEmail {
 				continue
 			}
 			n++
@@ -49,15 +58,15 @@ func users(t *testing.T, f func(f policy.Facts) string) {
 
 func describe(f policy.Facts) string {
 	s := f.Settings
-	return fmt.Sprintf("%s, must %v, virtual %v, phone %v, codes %d, mail %v; allows sms %v, mail %v; two kinds %v, grace %v, reenrol %v, recovering %v, unusual %v, remembered %v (setting %v), state %q, proofs %v",
-		s.MFAOperation, f.Profile.MFARequired, f.VirtualMFA, f.Phone, f.RecoveryCodes, f.EmailConfirmed, s.AllowSMS, s.AllowEmail, s.TwoKinds, !s.GraceUntil.IsZero(), f.Reenrol, f.Recovering, f.Unusual, f.Remembered, s.Remember, f.Profile.State, f.Proofs)
+	return fmt.Sprintf("%s, must %v, passkeys %d, u2f %d, virtual %v, phone %v, codes %d, mail %v; allows sms %v, mail %v; two kinds %v, grace %v, reenrol %v, recovering %v, unusual %v, remembered %v (setting %v), state %q, proofs %v",
+		s.MFAOperation, f.Profile.MFARequired, f.Passkeys, f.U2F, f.VirtualMFA, f.Phone, f.RecoveryCodes, f.EmailConfirmed, s.AllowSMS, s.AllowEmail, s.TwoKinds, !s.GraceUntil.IsZero(), f.Reenrol, f.Recovering, f.Unusual, f.Remembered, s.Remember, f.Profile.State, f.Proofs)
 }
 
 // others are the methods that come after the password.
-var others = []factor.Method{factor.Email, factor.SMS, factor.VirtualMFA, factor.RecoveryCode, factor.Ticket}
+var others = []factor.Method{factor.Email, factor.SMS, factor.VirtualMFA, factor.Passkey, factor.U2F, factor.RecoveryCode, factor.Ticket}
 
 // gave are the proofs of the password and a set of others.
-var gave = func() (list [1 << 5][]factor.Proof) {
+var gave = func() (list [1 << 7][]factor.Proof) {
 	for set := range list {
 		list[set] = proofs("password", 0)
 		for n, m := range others {
@@ -69,11 +78,22 @@ var gave = func() (list [1 << 5][]factor.Proof) {
 	return list
 }()
 
-// eachSignIn calls f with every situation and every set of proofs.
+// eachSignIn calls f with those situations and a sample of the sets of proofs,
+// among them none and all.
 func eachSignIn(t *testing.T, f func(f policy.Facts, d policy.Decision, set int) string) {
 	t.Helper()
+	random := rand.New(rand.NewPCG(7, 7))
 	users(t, func(u policy.Facts) string {
-		for set := range gave {
+		for n := range gave {
+			set := n
+			if !*all && n > 1 {
+				if n == 12 {
+					break
+				}
+				set = random.IntN(len(gave))
+			} else if !*all {
+				set = n * (len(gave) - 1)
+			}
 			u.Proofs = gave[set]
 			if wrong := f(u, policy.SignIn(u), set); wrong != "" {
 				return fmt.Sprintf("%v: %s: %s", u.Proofs, outcome(policy.SignIn(u)), wrong)
@@ -86,6 +106,11 @@ func eachSignIn(t *testing.T, f func(f policy.Facts, d policy.Decision, set int)
 // The product's words, once more and apart from the code: what counts as a
 // device, who must have one, and which proofs are those of a device.
 func counted(f policy.Facts) (kinds []factor.Method) {
+	if f.Passkeys > 0 {
+		kinds = append(kinds, factor.Passkey)
+	} else if f.U2F > 0 { // of one kind with passkeys
+		kinds = append(kinds, factor.U2F)
+	}
 	if f.VirtualMFA {
 		kinds = append(kinds, factor.VirtualMFA)
 	}
@@ -107,7 +132,7 @@ func given(f policy.Facts, m factor.Method) bool {
 
 func gaveDevice(f policy.Facts) bool {
 	kinds := counted(f)
-	return slices.ContainsFunc(kinds, func(m factor.Method) bool { return given(f, m) }) || len(kinds) > 0 && f.RecoveryCodes > 0 && given(f, factor.RecoveryCode)
+	return slices.ContainsFunc(append(slices.Clone(kinds), factor.U2F), func(m factor.Method) bool { return has(f, m) && given(f, m) }) || len(kinds) > 0 && f.RecoveryCodes > 0 && given(f, factor.RecoveryCode)
 }
 
 func alike(a, b policy.Decision) bool {
@@ -149,9 +174,9 @@ func TestThePasswordAloneBindsNothingInPlaceOfSomething(t *testing.T) {
 		if d.Step != policy.Bind {
 			return ""
 		}
-		bound := f.VirtualMFA || f.Phone
+		bound := strong(f) || f.Phone
 		byTicket := given(f, factor.Ticket) && (f.Recovering || f.Reenrol && !bound)
-		byBound := f.VirtualMFA && given(f, factor.VirtualMFA) || f.Phone && given(f, factor.SMS) || bound && f.RecoveryCodes > 0 && given(f, factor.RecoveryCode)
+		byBound := bound && slices.ContainsFunc([]factor.Method{factor.Passkey, factor.U2F, factor.VirtualMFA, factor.SMS, factor.RecoveryCode}, func(m factor.Method) bool { return has(f, m) && given(f, m) })
 		switch {
 		case set == 0 && (f.Reenrol || bound):
 			return "by the password alone"
@@ -179,8 +204,10 @@ func TestADeviceIsBoundOfAKindThatIsAllowedAndNeverMail(t *testing.T) {
 		}
 		for _, m := range d.Methods {
 			switch {
-			case m != factor.VirtualMFA && m != factor.SMS:
+			case m != factor.Passkey && m != factor.VirtualMFA && m != factor.SMS: // no U2F key: whose time is over
 				return "no kind of device"
+			case m == factor.Passkey && !anew && f.U2F > 0:
+				return "is no other kind"
 			case m == factor.SMS && !f.Settings.AllowSMS:
 				return "not allowed"
 			case !anew && slices.Contains(counted(f), m):
@@ -289,11 +316,11 @@ func TestWhatDoesNotBarYet(t *testing.T) {
 		"the same, and hard":                      {func(f *policy.Facts) { f.Settings.Password.MaxAge, f.Settings.Password.HardExpire = 1, true }, "refuse password_expired"},
 		"hard without an age":                     {func(f *policy.Facts) { f.Settings.Password.HardExpire = true }, "done"},
 		"a reset after the second step":           {func(f *policy.Facts) { f.VirtualMFA, f.Profile.PasswordReset = true, true }, "verify m"},
-		"a reset after binding":                   {func(f *policy.Facts) { f.Profile.MFARequired, f.Profile.PasswordReset = true, true }, "bind m s"},
+		"a reset after binding":                   {func(f *policy.Facts) { f.Profile.MFARequired, f.Profile.PasswordReset = true, true }, "bind k m s"},
 		"a reset in the grace": {func(f *policy.Facts) {
 			f.Profile.MFARequired, f.Profile.PasswordReset, f.Settings.GraceUntil = true, true, now.Add(1)
 		}, "new_password~"},
-		"the grace, to the instant": {func(f *policy.Facts) { f.Profile.MFARequired, f.Settings.GraceUntil = true, now }, "bind m s"},
+		"the grace, to the instant": {func(f *policy.Facts) { f.Profile.MFARequired, f.Settings.GraceUntil = true, now }, "bind k m s"},
 		"inside the mask": {func(f *policy.Facts) {
 			f.Settings.Masks, f.Address = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, netip.MustParseAddr("::ffff:192.0.2.1")
 		}, "done"},
@@ -337,7 +364,7 @@ func TestMoreProofsNeverMakeTheSignInOfAUserHarder(t *testing.T) {
 				return fmt.Sprintf("%s is taken, and asked for again", m)
 			case m == factor.Email && !alike(after, d):
 				return fmt.Sprintf("a mailbox makes it %s", outcome(after))
-			case m == factor.Ticket && !f.Recovering && (!f.Reenrol || f.VirtualMFA || f.Phone) && !alike(after, d):
+			case m == factor.Ticket && !f.Recovering && (!f.Reenrol || strong(f) || f.Phone) && !alike(after, d):
 				return fmt.Sprintf("a ticket of nothing makes it %s", outcome(after))
 			}
 		}
@@ -428,12 +455,19 @@ func TestTheOwnersRecoveryLeadsToANewDevice(t *testing.T) {
 		{"confirmed phone", "password", "verify s t"}, // asked for the ticket's sake
 		{"confirmed phone codes", "password recovery_code", "done"},
 		{"confirmed phone", "password email", "verify s t"},
-		{"confirmed phone", "password ticket", "bind m"},
+		{"confirmed phone", "password ticket", "bind k m"},
 		{"confirmed phone device", "password sms", "verify m t"},
 		{"confirmed device", "password virtual_mfa", "done"},
 		{"confirmed device", "password email", "verify m t"},
-		{"confirmed device", "password ticket", "bind m"},
+		{"confirmed device", "password ticket", "bind k m"},
 		{"confirmed device", "ticket", "refuse"},
+		{"confirmed passkey", "password", "verify k t"},
+		{"confirmed passkey passkey device phone", "password", "verify k m t"},
+		{"confirmed u2f codes", "password", "verify u r t"},
+		{"confirmed passkey", "password ticket", "bind k m"},
+		{"confirmed u2f", "password u2f", "done"},
+		{"confirmed passkey", "ticket", "refuse"},
+		{"confirmed passkey phone", "password sms", "verify k t"},
 		{"device", "password ticket", "confirm_email e"},
 	} {
 		f := facts(c.has, c.gave, 0)

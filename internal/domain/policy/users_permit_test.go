@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -15,13 +16,17 @@ import (
 var gated = []policy.Scenario{policy.ChangePassword, policy.ChangeContact, policy.ManageMFA, policy.ManageSessions, policy.ManageUsers, policy.ChangePolicy}
 
 // identifies are the methods that say who a RAM user is, by the product's
-// words: the strongest device that is bound and allowed, and its codes; a phone
-// that is no longer allowed while there is nothing else; the ticket where a
-// device was taken off; else the password.
+// words: whatever is bound that no code can be diverted of, else a phone, also
+// one that is no longer allowed while there is nothing else, and the codes of
+// either; where nothing is bound, the password.
 func identifies(f policy.Facts) (methods []factor.Method) {
 	switch {
-	case f.VirtualMFA:
-		methods = []factor.Method{factor.VirtualMFA}
+	case strong(f):
+		for _, m := range []factor.Method{factor.Passkey, factor.U2F, factor.VirtualMFA} {
+			if has(f, m) {
+				methods = append(methods, m)
+			}
+		}
 	case f.Phone:
 		methods = []factor.Method{factor.SMS}
 	default: // the ticket is for binding alone
@@ -179,15 +184,24 @@ func TestADeviceIsNeededWhereDroppingItLeavesOneDue(t *testing.T) {
 		if f.Settings.MFAOperation == account.Adaptive && !f.Profile.MFARequired {
 			return "" // see TestWhoeverIsAskedOnlyWhenUnusualKeepsADevice
 		}
-		for _, m := range policy.Kinds {
+		for _, m := range []factor.Method{factor.Passkey, factor.U2F, factor.VirtualMFA, factor.SMS} {
 			without := f
-			if m == factor.SMS {
+			switch {
+			case m == factor.SMS:
 				without.Phone = false
-			} else {
+			case m == factor.VirtualMFA:
 				without.VirtualMFA = false
+			case m == factor.Passkey:
+				without.Passkeys = max(0, f.Passkeys-1)
+			default:
+				without.U2F = max(0, f.U2F-1)
 			}
-			if want := slices.Contains(counted(f), m) && without.Due(); f.Needs(m) != want {
+			// Where nothing that counts goes, what is due was due before.
+			if want := len(counted(without)) < len(counted(f)) && without.Due(); f.Needs(m) != want {
 				return fmt.Sprintf("%s needed: %v", m, f.Needs(m))
+			}
+			if !reflect.DeepEqual(f.Without(m), without) {
+				return fmt.Sprintf("without %s: %s", m, describe(f.Without(m)))
 			}
 		}
 		for _, m := range []factor.Method{factor.Email, factor.Password, factor.RecoveryCode, factor.Ticket} {
@@ -197,18 +211,23 @@ func TestADeviceIsNeededWhereDroppingItLeavesOneDue(t *testing.T) {
 		}
 		return ""
 	})
-	owner := policy.Facts{Role: account.Owner, VirtualMFA: true, Phone: true, Settings: account.DefaultSettings(), Protection: policy.Protection{Method: factor.SMS}}
-	if !owner.Needs(factor.SMS) || owner.Needs(factor.VirtualMFA) {
-		t.Error("an owner needs the device of Account Protection")
-	}
 }
 
 // Without its device such a user would be refused when unusual.
 func TestWhoeverIsAskedOnlyWhenUnusualKeepsADevice(t *testing.T) {
 	t.Parallel()
-	for device, needs := range map[string]string{"none": "false false", "virtual": "true false", "phone": "false true", "both": "false false", "off": "false false"} {
+	for device, needs := range map[string]string{
+		"none": "[]", "virtual": "[virtual_mfa]", "phone": "[sms]", "virtual+phone": "[]", "off": "[]", "virtual+off": "[virtual_mfa]", "passkey": "[passkey]", "passkey+passkey": "[]", "u2f": "[u2f]",
+		"u2f+u2f": "[]", "passkey+u2f": "[]", "passkey+virtual": "[]", "passkey+phone": "[]", "passkey+off": "[passkey]", "u2f+off": "[u2f]",
+	} {
 		f := situation([]string{"adaptive", "no", device, "no", "no", "no", "usual", "no", "no"})
-		if got := fmt.Sprint(f.Needs(factor.VirtualMFA), " ", f.Needs(factor.SMS)); got != needs {
+		var list []factor.Method
+		for _, m := range methods {
+			if f.Needs(m) {
+				list = append(list, m)
+			}
+		}
+		if got := fmt.Sprint(list); got != needs {
 			t.Errorf("%s: %s, want %s", device, got, needs)
 		}
 	}

@@ -1,0 +1,42 @@
+-- +goose Up
+-- Keys bound under U2F are here too, until they are updated to passkeys: they have an app_id.
+CREATE TABLE passkey (
+  account_id TEXT NOT NULL,
+  identity_id TEXT NOT NULL,
+  id TEXT PRIMARY KEY,
+  credential_id BLOB NOT NULL UNIQUE,
+  public_key BLOB NOT NULL,
+  app_id TEXT NOT NULL,
+  name TEXT NOT NULL,
+  name_key TEXT NOT NULL,
+  aaguid TEXT NOT NULL,
+  transports TEXT NOT NULL,
+  backup_eligible INTEGER NOT NULL,
+  backed_up INTEGER NOT NULL,
+  verified INTEGER NOT NULL,
+  sign_count INTEGER NOT NULL,
+  format TEXT NOT NULL,
+  copied_at INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  created_from TEXT NOT NULL,
+  last_used_at INTEGER NOT NULL,
+  last_used_from TEXT NOT NULL,
+  last_used_agent TEXT NOT NULL,
+  UNIQUE (account_id, identity_id, name_key)
+);
+
+CREATE TABLE passkey_user (
+  account_id TEXT NOT NULL,
+  identity_id TEXT PRIMARY KEY,
+  handle BLOB NOT NULL UNIQUE
+);
+
+CREATE TABLE passkey_challenge (
+  hash BLOB PRIMARY KEY,
+  ceremony_id TEXT NOT NULL REFERENCES ceremony (id) ON DELETE CASCADE,
+  purpose TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL
+);
+CREATE INDEX passkey_challenge_ceremony ON passkey_challenge (ceremony_id, purpose, seq);
+CREATE INDEX passkey_challenge_expires ON passkey_challenge (expires_at);
