@@ -1,6 +1,8 @@
 package prove
 
 import (
+	"encoding/json"
+	"strings"
 	"time"
 
 	"countersign/internal/domain/account"
@@ -18,6 +20,7 @@ type Offer struct {
 	Device      string // its name
 	Down        bool   // codes cannot be sent by it at all
 	LastUsedAt  time.Time
+	Options     json.RawMessage // for the browser, of a key that signs
 	Fate
 }
 
@@ -63,6 +66,10 @@ func (p *Prover) Ask(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Cer
 				return a, err
 			}
 			o.Device, o.LastUsedAt = device.Name, device.LastUsedAt
+		case factor.Passkey, factor.U2F:
+			if err := p.offerKeys(tx, i, c, &o); err != nil {
+				return a, err
+			}
 		}
 		if m.Sent() {
 			if o.Fate, err = FateOf(tx.Peek(), ceremonyID, m); err != nil {
@@ -73,6 +80,27 @@ func (p *Prover) Ask(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Cer
 	}
 	a.Resend, err = ResendIn(tx.Peek(), ceremonyID, tx.Now)
 	return a, err
+}
+
+// offerKeys completes the offer of keys that sign.
+func (p *Prover) offerKeys(tx *store.Tx, i account.Identity, c ceremony.Ceremony, o *Offer) error {
+	keys, err := p.keys(tx, i, o.Method)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, k := range keys {
+		names = append(names, k.Name)
+		if k.LastUsedAt.After(o.LastUsedAt) {
+			o.LastUsedAt = k.LastUsedAt
+		}
+	}
+	o.Device = strings.Join(names, ", ")
+	if o.Down = p.Passkeys == nil; o.Down {
+		return nil
+	}
+	o.Options, err = p.request(tx, c, keys, false)
+	return err
 }
 
 // ResendIn is how long a ceremony waits until it may send another code.

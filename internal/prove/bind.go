@@ -192,6 +192,15 @@ func (p *Prover) Recovered(tx *store.Tx, v Visitor, i account.Identity) error {
 	if err != nil {
 		return err
 	}
+	keys, err := tx.Passkeys(i.Account, i.ID)
+	for _, k := range keys {
+		if err == nil {
+			_, err = p.DropPasskey(tx, v, i, k.ID, ceremony.ErrGone)
+		}
+	}
+	if err != nil {
+		return err
+	}
 	phone, err := PhoneOf(&tx.Reader, i)
 	if err == nil && phone.ID != "" {
 		err = tx.RemovePhone(i.Account, i.ID, phone.ID, ErrPhoneChanged)

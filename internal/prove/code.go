@@ -10,6 +10,7 @@ import (
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
+	"countersign/internal/domain/passkey"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/fault"
 	"countersign/internal/store"
@@ -42,6 +43,9 @@ type Answer struct {
 	// Resynchronise takes exactly two codes in a row from anywhere within ten
 	// steps, whatever the price: they are at least as hard to guess.
 	Resynchronise bool
+	// Credential is the AuthenticationResponseJSON of a key that signs.
+	Credential []byte
+
 	// New says that the code was sent to an address that is to be confirmed:
 	// whoever mistypes it is signed in, and no alarm.
 	New bool
@@ -90,10 +94,17 @@ func (p *Prover) Check(ctx context.Context, v Visitor, actor audit.Actor, i acco
 			}
 		}
 		if refusal == nil {
-			return then(tx, factor.Proof{Method: answer.Method, At: tx.Now})
+			proof := factor.Proof{Method: answer.Method, At: tx.Now}
+			if a.proof != nil {
+				proof = *a.proof
+			}
+			return then(tx, proof)
 		}
 		event.Account, event.Identity, event.Refused = i.Account, i.ID, f.Code
 		event.Details = map[string]string{"method": string(answer.Method)}
+		if why := passkey.Why(refusal); why != "" {
+			event.Details["why"] = why
+		}
 		return tx.Record(event)
 	})
 	if err == nil {
@@ -105,6 +116,9 @@ func (p *Prover) Check(ctx context.Context, v Visitor, actor audit.Actor, i acco
 // prepare parses the answer, charges for it, and returns its check.
 func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, ceremonyID string, answer Answer) (check func(*store.Tx) error, a attempt, err error) {
 	switch answer.Method {
+	case factor.Passkey, factor.U2F:
+		return p.prepareKey(ctx, v, i, ceremonyID, answer)
+
 	case factor.VirtualMFA:
 		codes, err := answer.parse()
 		if err != nil {

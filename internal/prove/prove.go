@@ -12,7 +12,9 @@ import (
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
+	"countersign/internal/domain/factor"
 	"countersign/internal/domain/message"
+	"countersign/internal/domain/passkey"
 	"countersign/internal/domain/session"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/fault"
@@ -51,6 +53,8 @@ type Prover struct {
 	Quotas  account.Quotas
 	Suffix  string // of user principal names
 
+	Passkeys *passkey.RelyingParty // nil: the server has no name that passkeys work under
+
 	// FleetAlarm is how many unknown-lane failures over all identities in an
 	// hour raise the price for everybody.
 	FleetAlarm int
@@ -88,6 +92,8 @@ type attempt struct {
 	network string
 	charge  throttle.Charge
 	price   int
+
+	proof *factor.Proof // of a key that signs, once it is checked
 
 	confirming bool // an address is being confirmed, or a mailbox is all there is
 }

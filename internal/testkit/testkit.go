@@ -14,6 +14,7 @@ import (
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/message"
+	"countersign/internal/domain/passkey"
 	"countersign/internal/domain/session"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/flow/selfservice"
@@ -58,6 +59,7 @@ func New(t testing.TB, e storetest.Engine) *World {
 		t.Fatal(err)
 	}
 	w.Prover = &prove.Prover{DB: w.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1000, Quotas: account.DefaultQuotas, Suffix: Suffix, Sending: prove.Sending{Ceiling: throttle.Ceiling{All: 10_000, Text: 5000, Country: 1000}}, Service: message.Service{Name: "Countersign", URL: "https://id.example.com"}}
+	w.Prover.Passkeys = &passkey.RelyingParty{ID: "id.example.com", Name: "Countersign", Origins: []string{"https://id.example.com"}}
 	w.SignIn = &signin.Flow{Prover: w.Prover, Lifetimes: session.Default}
 	w.SignUp = &signup.Flow{Prover: w.Prover, Open: true}
 	w.Verify = &verify.Flow{Prover: w.Prover}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"countersign/internal/domain/account"
@@ -58,6 +59,15 @@ type Device struct {
 	BoundAt    time.Time
 	LastUsedAt time.Time
 	BoundFrom  string
+
+	// Of passkeys and U2F keys alone.
+	Maker         string    // of the model; empty: unknown
+	Model         string    // its AAGUID; empty: none was given
+	Synced        bool      // other devices of the user can hold it too
+	BackedUp      bool      // and one more place does
+	CopiedAt      time.Time // when its counter went back: somebody may hold a copy; zero: never
+	LastUsedFrom  string
+	LastUsedAgent string
 }
 
 // Users returns a page, counted from 1, of the users that match q, whose Limit
@@ -93,7 +103,7 @@ func (f *Flow) Users(ctx context.Context, s prove.Signed, q store.UserQuery, pag
 
 // rowOf asks the policy what counts of what a user has.
 func rowOf(u store.User, settings account.Settings) Row {
-	facts := policy.Facts{Role: u.Role, VirtualMFA: u.VirtualMFA, Phone: u.Phone, RecoveryCodes: u.RecoveryCodes, Settings: settings, Profile: u.Profile, Reenrol: u.Reenrol}
+	facts := policy.Facts{Role: u.Role, VirtualMFA: u.VirtualMFA, Phone: u.Phone, Passkeys: u.Passkeys, U2F: u.U2F, RecoveryCodes: u.RecoveryCodes, Settings: settings, Profile: u.Profile, Reenrol: u.Reenrol}
 	row := Row{User: u, Kinds: facts.Usable(), Due: facts.Due()}
 	if len(row.Kinds) > 0 {
 		row.Method = row.Kinds[0]
@@ -186,12 +196,17 @@ func (f *Flow) User(ctx context.Context, s prove.Signed, id account.IdentityID) 
 
 // devices are what a user has bound, strongest first.
 func devices(r *store.Reader, u store.User) (list []Device, err error) {
+	if u.Passkeys+u.U2F > 0 {
+		if list, err = passkeys(r, u); err != nil {
+			return nil, err
+		}
+	}
 	if u.VirtualMFA {
 		d, err := r.VirtualMFA(u.Account, u.ID)
 		if has, err := store.HasRow(err); err != nil {
 			return nil, err
 		} else if has {
-			list = append(list, Device{factor.VirtualMFA, d.ID, d.Name, d.BoundAt, d.LastUsedAt, d.BoundFrom})
+			list = append(list, Device{Method: factor.VirtualMFA, ID: d.ID, Name: d.Name, BoundAt: d.BoundAt, LastUsedAt: d.LastUsedAt, BoundFrom: d.BoundFrom})
 		}
 	}
 	if u.Phone {
@@ -200,10 +215,33 @@ func devices(r *store.Reader, u store.User) (list []Device, err error) {
 			return nil, err
 		}
 		if p.ID != "" {
-			list = append(list, Device{factor.SMS, p.ID, p.Number.Mask(), p.BoundAt, p.LastUsedAt, p.BoundFrom})
+			list = append(list, Device{Method: factor.SMS, ID: p.ID, Name: p.Number.Mask(), BoundAt: p.BoundAt, LastUsedAt: p.LastUsedAt, BoundFrom: p.BoundFrom})
 		}
 	}
 	return list, nil
+}
+
+// passkeys are those of a user, and then the U2F keys.
+func passkeys(r *store.Reader, u store.User) (list []Device, err error) {
+	all, err := r.Passkeys(u.Account, u.ID)
+	for _, p := range all {
+		d := Device{Method: methodOf(p), ID: p.ID, Name: p.Name, BoundAt: p.CreatedAt, LastUsedAt: p.LastUsedAt, BoundFrom: p.CreatedFrom,
+			Maker: p.AAGUID.Maker(), Synced: p.BackupEligible, BackedUp: p.BackedUp, CopiedAt: p.CopiedAt, LastUsedFrom: p.LastUsedFrom, LastUsedAgent: p.LastUsedAgent}
+		if !p.AAGUID.IsZero() {
+			d.Model = p.AAGUID.String()
+		}
+		list = append(list, d)
+	}
+	slices.SortStableFunc(list, func(a, b Device) int { return strings.Compare(string(a.Method), string(b.Method)) })
+	return list, err
+}
+
+// methodOf is what a passkey is as a method.
+func methodOf(p store.Passkey) factor.Method {
+	if p.IsU2F() {
+		return factor.U2F
+	}
+	return factor.Passkey
 }
 
 // activityNames are the events of a user that administrators look for: what it
@@ -211,7 +249,7 @@ func devices(r *store.Reader, u store.User) (list []Device, err error) {
 var activityNames = []audit.Name{audit.ConsoleSignin, audit.ConsoleSignout, audit.PasswordModify, audit.PasswordLock, audit.MFABind, audit.MFAUnbind, audit.MFAResynchronise,
 	audit.MobileBind, audit.MobileModify, audit.MobileUnbind, audit.RecoveryCodesCreate, audit.RecoveryCodeUse, audit.IdentityVerify, audit.SessionEnd, audit.DeviceReplay, audit.CodeBudgetEmpty,
 	audit.UserCreate, audit.UserUpdate, audit.UserDelete, audit.UserExport, audit.ProfileCreate, audit.ProfileUpdate, audit.ProfileDelete, audit.RoleModify, audit.TicketCreate, audit.IdleDisable,
-	audit.DevicesForget, audit.RecoveryStart, audit.RecoveryCancel, audit.RecoveryFinish}
+	audit.DevicesForget, audit.PasskeyCreate, audit.PasskeyUpdate, audit.PasskeyDelete, audit.PasskeyCounter, audit.U2FImport, audit.U2FUpgrade, audit.RecoveryStart, audit.RecoveryCancel, audit.RecoveryFinish}
 
 // ActivityPage is how many events a page of the activity shows.
 const ActivityPage = 25

@@ -20,6 +20,7 @@ var (
 	ErrAuthorMask     = fault.New(fault.Conflict, "settings.author_mask").On("masks")
 	ErrAuthorUnusual  = fault.New(fault.Conflict, "settings.author_unusual").On("mfa_operation")
 	ErrAuthorPassword = fault.New(fault.Conflict, "settings.author_password").On("max_age")
+	ErrAuthorPasskey  = fault.New(fault.Conflict, "settings.author_passkey").On("passkey_signin")
 	ErrAuthorOut      = fault.New(fault.Conflict, "settings.author_out")
 )
 
@@ -130,12 +131,17 @@ func (p *Preview) affect(u store.User, before policy.Facts, next account.Setting
 			p.SignedOut++
 		}
 	}
-	was, is := ways{walk(before, false), walk(before, true)}, ways{walk(after, false), walk(after, true)}
+	was, is := waysOf(before), waysOf(after)
 	switch {
 	case masked:
 		note(&p.LockedOut, &p.LockedCount, u, "mask")
 	case is.refused() != nil && was.refused() == nil:
-		note(&p.LockedOut, &p.LockedCount, u, reason(is.refused()))
+		why := reason(is.refused())
+		if was.alone && was.password() != nil { // the password had gone before
+			why = "passkey_off"
+		}
+		note(&p.LockedOut, &p.LockedCount, u, why)
+	case is.alone && is.password() != nil: // the passkey still leads in: it is what is asked now
 	case is.bind() && !was.bind():
 		note(&p.Bind, &p.BindCount, u, bindReason(after))
 	case is.usual.asked && !was.usual.asked:
@@ -182,22 +188,39 @@ type outcome struct {
 	refused     *fault.Fault
 }
 
-// ways are the two circumstances of a sign-in.
-type ways struct{ usual, unusual outcome }
+// ways are the two circumstances of a sign-in by password, and whether a
+// passkey alone leads in.
+type ways struct {
+	usual, unusual outcome
+	alone          bool
+}
+
+// waysOf are those of a user, from wherever it is allowed.
+func waysOf(f policy.Facts) ways {
+	f.Settings.Masks = nil
+	return ways{walk(f, false), walk(f, true), alone(f)}
+}
 
 func (w ways) bind() bool { return w.usual.bind || w.unusual.bind }
 
-func (w ways) refused() *fault.Fault {
+// password says why the password does not lead in.
+func (w ways) password() *fault.Fault {
 	if w.usual.refused != nil {
 		return w.usual.refused
 	}
 	return w.unusual.refused
 }
 
-// walk goes through a sign-in with everything that is asked, from wherever it
-// is allowed.
+// refused says why no way leads in.
+func (w ways) refused() *fault.Fault {
+	if w.alone {
+		return nil
+	}
+	return w.password()
+}
+
+// walk goes through a sign-in by password with everything that is asked.
 func walk(f policy.Facts, unusual bool) (o outcome) {
-	f.Settings.Masks = nil
 	f.Unusual, f.Remembered = unusual, false
 	f.Proofs = []factor.Proof{{Method: factor.Password, At: f.Now}}
 	for range 4 { // password, a check before binding, a second step
@@ -230,6 +253,17 @@ func addressOf(s session.Session) netip.Addr {
 	return a
 }
 
+// begun is what is decided of a sign-in that begins with the method.
+func begun(f policy.Facts, m factor.Method) policy.Decision {
+	f.Proofs = []factor.Proof{{Method: m, At: f.Now, Verified: m.Signs()}}
+	return policy.SignIn(f)
+}
+
+// alone reports whether a passkey leads in without the password.
+func alone(f policy.Facts) bool {
+	return f.Passkeys > 0 && begun(f, factor.Passkey).Step != policy.Refuse
+}
+
 // lockedOut says why the author of settings could not go on, or sign in again,
 // from where they are; nil: they could. The owner always can.
 func lockedOut(r *store.Reader, v prove.Visitor, i account.Identity, next account.Settings) (*fault.Fault, error) {
@@ -241,14 +275,17 @@ func lockedOut(r *store.Reader, v prove.Visitor, i account.Identity, next accoun
 		return nil, err
 	}
 	before.Address = v.Address
-	before.Proofs = []factor.Proof{{Method: factor.Password, At: before.Now}}
 	after := before
 	after.Settings = next
 	for _, unusual := range []bool{false, true} {
 		before.Unusual, after.Unusual = unusual, unusual
-		was, is := policy.SignIn(before), policy.SignIn(after)
-		if is.Step != policy.Refuse || was.Step == policy.Refuse && was.Reason == is.Reason {
+		was, is := begun(before, factor.Password), begun(after, factor.Password)
+		same := was.Step == policy.Refuse && was.Reason == is.Reason
+		if is.Step != policy.Refuse || alone(after) || same && !alone(before) {
 			continue
+		}
+		if same { // the passkey was the way in, and no longer is
+			return ErrAuthorPasskey, nil
 		}
 		switch is.Reason {
 		case policy.ErrMask:

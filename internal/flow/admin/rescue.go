@@ -65,7 +65,7 @@ func (f *Flow) Unbind(ctx context.Context, v prove.Visitor, s prove.Signed, id a
 		return "", err
 	}
 	action := func(_ account.Identity, of store.User) (policy.Action, error) {
-		if u.Method == factor.VirtualMFA && !of.VirtualMFA || u.Method == factor.SMS && !of.Phone {
+		if !slices.Contains(bound(of), u.Method) {
 			return policy.Action{}, ErrNothingBound
 		}
 		return unbind(of, u.Device), nil
@@ -76,7 +76,7 @@ func (f *Flow) Unbind(ctx context.Context, v prove.Visitor, s prove.Signed, id a
 		if err != nil {
 			return err
 		}
-		left := policy.Facts{Role: of.Role, VirtualMFA: of.VirtualMFA, Phone: of.Phone}
+		left := policy.Facts{Role: of.Role, VirtualMFA: of.VirtualMFA, Phone: of.Phone, Passkeys: of.Passkeys, U2F: of.U2F}
 		if !left.SecondFactor() {
 			if err := tx.ReplaceRecoveryCodes(of.Account, of.ID, nil); err != nil {
 				return err
@@ -99,10 +99,26 @@ func (f *Flow) Unbind(ctx context.Context, v prove.Visitor, s prove.Signed, id a
 	return shown, err
 }
 
+// bound are the methods that a user has devices of, whatever the account allows.
+func bound(u store.User) (methods []factor.Method) {
+	for _, one := range []struct {
+		has    bool
+		method factor.Method
+	}{{u.Passkeys > 0, factor.Passkey}, {u.U2F > 0, factor.U2F}, {u.VirtualMFA, factor.VirtualMFA}, {u.Phone, factor.SMS}} {
+		if one.has {
+			methods = append(methods, one.method)
+		}
+	}
+	return methods
+}
+
 // remove takes the device off, and returns whom to tell beside the user, and
 // what to write down.
 func (u Unbinding) remove(tx *store.Tx, of *store.User) (tell []message.Recipient, event audit.Event, err error) {
 	switch u.Method {
+	case factor.Passkey, factor.U2F:
+		event, err := u.removePasskey(tx, of)
+		return nil, event, err
 	case factor.VirtualMFA:
 		device, err := tx.VirtualMFA(of.Account, of.ID)
 		if errors.Is(err, store.ErrNoRow) {
@@ -128,6 +144,24 @@ func (u Unbinding) remove(tx *store.Tx, of *store.User) (tell []message.Recipien
 		return tell, event, tx.RemovePhone(of.Account, of.ID, phone.ID, ErrNothingBound)
 	}
 	return nil, event, ErrNothingBound
+}
+
+// removePasskey takes one passkey or U2F key off: the others stay.
+func (u Unbinding) removePasskey(tx *store.Tx, of *store.User) (event audit.Event, err error) {
+	p, err := tx.Passkey(of.Account, of.ID, u.Device)
+	if errors.Is(err, store.ErrNoRow) || err == nil && methodOf(p) != u.Method {
+		return event, ErrNothingBound
+	}
+	if err != nil {
+		return event, err
+	}
+	if p.IsU2F() {
+		of.U2F--
+	} else {
+		of.Passkeys--
+	}
+	event = audit.Event{Name: audit.PasskeyDelete, Details: map[string]string{"name": p.Name, "method": string(u.Method)}}
+	return event, tx.RemovePasskey(of.Account, of.ID, p.ID, ErrNothingBound)
 }
 
 // ticket makes the ticket with which a user who has nothing left binds a

@@ -30,6 +30,9 @@ func normal(s account.Settings) account.Settings {
 	if len(s.Masks) == 0 {
 		s.Masks = nil
 	}
+	if len(s.PasskeyModels) == 0 {
+		s.PasskeyModels = nil
+	}
 	s.GraceUntil = s.GraceUntil.UTC()
 	return s
 }
@@ -47,10 +50,16 @@ func (f *Flow) check(before, next account.Settings, now time.Time) ([]change, er
 	if err := next.Check(before, now); err != nil {
 		return nil, err
 	}
-	if next.TwoKinds && !before.TwoKinds && f.Sending.Can(factor.SMS) != nil {
+	if next.TwoKinds && (!before.TwoKinds || before.AllowSMS && !next.AllowSMS) && !f.secondKind(next) {
 		return nil, ErrNoSecondKind
 	}
 	return changes(before, next)
+}
+
+// secondKind reports whether there is something to bind beside a virtual MFA
+// device.
+func (f *Flow) secondKind(s account.Settings) bool {
+	return f.Passkeys != nil || s.AllowSMS && f.Sending.Can(factor.SMS) == nil
 }
 
 // Save makes next the settings of the account. They act at the next request.

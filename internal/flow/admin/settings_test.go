@@ -234,7 +234,7 @@ func TestSavingSettings(t *testing.T) {
 		}{
 			"an operation": {func(s *account.Settings) { s.MFAOperation = "never" }, account.ErrOperation},
 			"hours":        {func(s *account.Settings) { s.SessionHours = 25 }, account.ErrSessionHours},
-			"two kinds":    {func(s *account.Settings) { s.TwoKinds, s.AllowSMS = true, false }, account.ErrTwoKinds},
+			"models":       {func(s *account.Settings) { s.PasskeyModels = make([]string, account.ModelsMax+1) }, account.ErrModels},
 			"a grace":      {func(s *account.Settings) { s.GraceUntil = c.Clock.Now() }, account.ErrGrace},
 			"a length":     {func(s *account.Settings) { s.Password.MinimumLength = 33 }, account.ErrRange},
 		} {
@@ -244,10 +244,10 @@ func TestSavingSettings(t *testing.T) {
 			c.Given(s, admin.ChangeSettings(next))
 			c.want(name, c.f.Save(c.ctx(), c.Visitor, s, next), k.want)
 		}
-		c.Prover.Sending.NoTexts = true
+		c.Prover.Sending.NoTexts, c.Prover.Passkeys = true, nil
 		next = c.next(func(s *account.Settings) { s.TwoKinds = true })
 		c.Given(s, admin.ChangeSettings(next))
-		c.want("two kinds where no text can be sent", c.f.Save(c.ctx(), c.Visitor, s, next), admin.ErrNoSecondKind)
+		c.want("two kinds where there is no second one", c.f.Save(c.ctx(), c.Visitor, s, next), admin.ErrNoSecondKind)
 	})
 }
 

@@ -2,6 +2,7 @@ package selfservice
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/message"
+	"countersign/internal/domain/passkey"
 	"countersign/internal/domain/policy"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/fault"
@@ -33,11 +35,12 @@ type SetupStep string
 
 // The steps. After the identity verification comes what is missing.
 const (
-	StepVerify SetupStep = "verify" // who is acting
-	StepDevice SetupStep = "device" // a code of a virtual MFA device to be bound
-	StepNumber SetupStep = "number" // a phone to be attached
-	StepCode   SetupStep = "code"   // the code sent to it, or to the phone attached already
-	StepSave   SetupStep = "save"   // nothing is missing
+	StepVerify  SetupStep = "verify"  // who is acting
+	StepPasskey SetupStep = "passkey" // a passkey to be created
+	StepDevice  SetupStep = "device"  // a code of a virtual MFA device to be bound
+	StepNumber  SetupStep = "number"  // a phone to be attached
+	StepCode    SetupStep = "code"    // the code sent to it, or to the phone attached already
+	StepSave    SetupStep = "save"    // nothing is missing
 )
 
 // A Setup is a choice in Account Protection that is not saved yet.
@@ -49,10 +52,11 @@ type Setup struct {
 	Wanted  policy.Protection
 	Facts   policy.Facts
 	Action  policy.Action
-	Binding prove.Key     // of StepDevice
-	Phone   account.Phone // of StepCode
-	NewOne  bool          // the phone is yet to be attached
-	Country string        // as chosen beside it
+	Options json.RawMessage // of StepPasskey
+	Binding prove.Key       // of StepDevice
+	Phone   account.Phone   // of StepCode
+	NewOne  bool            // the phone is yet to be attached
+	Country string          // as chosen beside it
 	Digits  int
 	Valid   int // minutes that a code sent now is valid
 	Resend  time.Duration
@@ -64,7 +68,7 @@ func (f *Flow) BeginProtection(ctx context.Context, v prove.Visitor, s prove.Sig
 	if err != nil {
 		return "", err
 	}
-	if err := f.Sending.Can(m); err != nil {
+	if err := f.can(m); err != nil {
 		return "", fault.From(err).On("method")
 	}
 	seed, err := factor.NewSeed(f.Random)
@@ -99,6 +103,14 @@ func (f *Flow) BeginProtection(ctx context.Context, v prove.Visitor, s prove.Sig
 	return id, err
 }
 
+// can refuses a method that this server cannot serve.
+func (f *Flow) can(m factor.Method) error {
+	if m == factor.Passkey && f.Passkeys == nil {
+		return passkey.ErrOff
+	}
+	return f.Sending.Can(m)
+}
+
 // setAction is the action that saves the choice; its target is the choice, so
 // that a proof given for one saves no other.
 func setAction(facts policy.Facts, id string, wanted policy.Protection) policy.Action {
@@ -120,7 +132,10 @@ func permissible(facts policy.Facts, i account.Identity, wanted policy.Protectio
 		return ErrNothingNew
 	}
 	facts.Protection = wanted
-	if wanted.Method == factor.VirtualMFA { // bound before it is saved
+	switch wanted.Method { // what is bound before it is saved
+	case factor.Passkey:
+		facts.Passkeys = max(facts.Passkeys, 1)
+	case factor.VirtualMFA:
 		facts.VirtualMFA = true
 	}
 	if !facts.MFA() && !i.PasswordAlone {
@@ -157,6 +172,8 @@ func (f *Flow) step(tx *store.Tx, s prove.Signed, i account.Identity, c ceremony
 		return "", err
 	case d.Step != policy.Complete:
 		return StepVerify, nil
+	case m == factor.Passkey && facts.Passkeys == 0:
+		return StepPasskey, nil
 	case m == factor.VirtualMFA && !facts.VirtualMFA:
 		return StepDevice, nil
 	case m == factor.SMS && !facts.Phone && c.Private.Phone == "":
@@ -183,6 +200,9 @@ func (f *Flow) ProtectionSetup(ctx context.Context, v prove.Visitor, s prove.Sig
 			return err
 		}
 		switch u.Step {
+		case StepPasskey:
+			u.Options, err = f.PasskeyOptions(tx, s.Identity, c)
+			return err
 		case StepDevice:
 			u.Binding = f.KeyOf(c, s.Identity)
 		case StepCode:
@@ -327,6 +347,38 @@ func (f *Flow) SetupDevice(ctx context.Context, v prove.Visitor, s prove.Signed,
 	if err == nil {
 		err = refusal
 	}
+	return token, err
+}
+
+// SetupPasskey keeps the passkey that a browser has made, and saves the choice.
+func (f *Flow) SetupPasskey(ctx context.Context, v prove.Visitor, s prove.Signed, id, name string, credential []byte) (token secret.Token, err error) {
+	r := f.DB.Read(ctx)
+	c, err := f.setup(r, f.DB.Now(), s, id)
+	if err != nil {
+		return token, err
+	}
+	facts, err := f.mayCreate(r, s, c.Action, name)
+	if err == nil && c.Private.Protection.Method != factor.Passkey {
+		err = policy.ErrMethod
+	}
+	if err != nil {
+		return token, err
+	}
+	created, err := f.ReadPasskey(ctx, v, s.Identity, facts, id, credential, audit.Event{Name: audit.PasskeyCreate})
+	if err != nil {
+		return token, err
+	}
+	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
+		c, _, _, err := f.openSetup(tx, s, id)
+		if err != nil {
+			return err
+		}
+		token, err = f.protect(tx, v, s, c, func(i account.Identity) (factor.Proof, error) {
+			_, err := f.AddPasskey(tx, v, i, created, name)
+			return provedBy(tx, created), err
+		})
+		return err
+	})
 	return token, err
 }
 

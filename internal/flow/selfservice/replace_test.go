@@ -271,7 +271,7 @@ func TestThePhoneThatStaysVerifiesInsteadOfATicket(t *testing.T) {
 		}
 		l.Settle(l.owner.Account, func(s *account.Settings) { s.AllowSMS = false })
 		p, next, err := bySMS()
-		if err != nil || next.Session != nil || next.Step != policy.Bind || fmt.Sprint(next.Setup.Kinds) != "[virtual_mfa]" {
+		if err != nil || next.Session != nil || next.Step != policy.Bind || fmt.Sprint(next.Setup.Kinds) != "[passkey virtual_mfa]" {
 			t.Fatalf("text messages are off: %s, %v", next.Step, err)
 		}
 		l.bound(p)

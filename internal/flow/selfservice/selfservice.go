@@ -26,6 +26,7 @@ type Flow struct {
 
 // The actions, named by message keys.
 var (
+	BindPasskey      = policy.Action{Scenario: policy.ManageMFA, Name: "bind_passkey", Binds: true}
 	BindVirtualMFA   = policy.Action{Scenario: policy.ManageMFA, Name: "bind_virtual_mfa", Binds: true}
 	Resynchronise    = policy.Action{Scenario: policy.ManageMFA, Name: "resynchronise"}
 	MakeCodes        = policy.Action{Scenario: policy.ManageMFA, Name: "recovery_codes"}
@@ -34,6 +35,8 @@ var (
 	AttachPhone      = policy.Action{Scenario: policy.ChangeContact, Name: "attach_phone", Binds: true}
 	TurnOff          = policy.Action{Scenario: policy.ManageMFA, Name: "protection_off", Target: "protection", Destructive: true, Owners: true}
 	EndSessions      = policy.Action{Scenario: policy.ManageSessions, Name: "end_sessions"}
+	upgradeU2F       = policy.Action{Scenario: policy.ManageMFA, Name: "upgrade_u2f", Destructive: true, Binds: true}
+	removePasskey    = policy.Action{Scenario: policy.ManageMFA, Name: "remove_passkey", Destructive: true}
 	replaceMFAAction = policy.Action{Scenario: policy.ManageMFA, Name: "replace_virtual_mfa", Destructive: true}
 	unbindMFAAction  = policy.Action{Scenario: policy.ManageMFA, Name: "unbind_virtual_mfa", Destructive: true}
 	removePhone      = policy.Action{Scenario: policy.ChangeContact, Name: "remove_phone", Destructive: true}
@@ -66,6 +69,7 @@ type Overview struct {
 	Account     account.Account
 	Identity    account.Identity
 	Facts       policy.Facts
+	Passkeys    []store.Passkey  // U2F keys too, oldest first
 	VirtualMFA  store.VirtualMFA // zero: none
 	Phone       store.Phone      // zero: none
 	CodesLeft   int
@@ -87,6 +91,11 @@ func (f *Flow) Overview(ctx context.Context, s prove.Signed) (o Overview, err er
 		return o, err
 	}
 	o.MFAManaged, o.PasswordManaged = o.Facts.Managed()
+	if o.Facts.Passkeys+o.Facts.U2F > 0 {
+		if o.Passkeys, err = r.Passkeys(s.Identity.Account, s.Identity.ID); err != nil {
+			return o, err
+		}
+	}
 	if o.Facts.VirtualMFA {
 		if o.VirtualMFA, err = r.VirtualMFA(s.Identity.Account, s.Identity.ID); err != nil && !errors.Is(err, store.ErrNoRow) {
 			return o, err

@@ -55,6 +55,7 @@ var historyNames = []audit.Name{audit.AccountReg, audit.ConsoleSignin, audit.Con
 	audit.MFAResynchronise, audit.RecoveryCodesCreate, audit.RecoveryCodeUse, audit.IdentityVerify, audit.SessionEnd, audit.DeviceReplay, audit.CodeBudgetEmpty, audit.EmailConfirm,
 	audit.EmailModify, audit.MobileBind, audit.MobileModify, audit.MobileUnbind, audit.ProtectionAdd, audit.ProtectionModify, audit.ProtectionRemove,
 	audit.ProfileCreate, audit.ProfileUpdate, audit.RoleModify, audit.TicketCreate, audit.DevicesForget, audit.PasswordLock, audit.IdleDisable,
+	audit.PasskeyCreate, audit.PasskeyUpdate, audit.PasskeyDelete, audit.PasskeyCounter, audit.U2FImport, audit.U2FUpgrade,
 	audit.RecoveryStart, audit.RecoveryCancel, audit.RecoveryFinish}
 
 // HistoryPage is how many events a page of the history shows.

@@ -2,6 +2,7 @@ package signin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -25,6 +26,8 @@ type Setup struct {
 	Lost   bool            // a device was taken off: it works no longer
 	Anew   bool            // in place of what is bound, which goes when the new one stands
 	Facts  policy.Facts
+
+	Passkey json.RawMessage // options to make one; nil: none can be made
 
 	Key     prove.Key     // of a virtual MFA device, once that was chosen
 	Wrong   int           // codes of it
@@ -51,6 +54,11 @@ var (
 func (f *Flow) setup(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony, facts policy.Facts, d policy.Decision) (s Setup, err error) {
 	s = Setup{Kinds: d.Methods, Facts: facts, Lost: facts.Reenrol && !facts.Recovered(), Anew: facts.Recovered()}
 	s.Second = facts.Protected() && !facts.Recovering
+	if d.Allows(factor.Passkey) {
+		if s.Passkey, err = f.PasskeyOptions(tx, i, c); err != nil {
+			return s, err
+		}
+	}
 	if c.Private.Seed != nil {
 		s.Key = f.KeyOf(c, i)
 		if s.Wrong, _, err = tx.Counted("bind:"+c.ID, tx.Now); err != nil {

@@ -31,6 +31,7 @@ type person struct {
 	drifts    map[int64]bool // what the product may believe about the clock
 	recovery  []string
 	used      map[string]bool
+	keys      []*possession
 }
 
 // A try is one sign-in of the model: begun with the right password.
@@ -41,6 +42,8 @@ type try struct {
 	email, mfa bool // proved
 	over       bool
 	sent       []sentCode
+	by         string   // what proved the device
+	answers    [][]byte // of keys, that were given
 }
 
 type sentCode struct {
@@ -110,9 +113,12 @@ func TestNoSequenceOfRequestsReachesASessionWithoutTheFactorsAskedFor(t *testing
 	networks := 0
 	rapid.Check(t, func(r *rapid.T) {
 		all := []*person{newPerson(w, true, true), newPerson(w, true, true), newPerson(w, true, false), newPerson(w, false, false), newPerson(w, false, true)}
+		all = append(all, withKeys(w, newPerson(w, true, false)), withKeys(w, newPerson(w, false, true)))
+		withKeys(w, all[0])
 		networks += 4
 		browsers := []prove.Visitor{testkit.From(networks), testkit.From(networks + 1), testkit.From(networks + 2)}
 		var tries []*try
+		var open []*alone
 		finish := func(one *try, progress signin.Progress, err error, valid bool, what string) {
 			if err != nil {
 				if valid && !refusable(err) {
@@ -130,14 +136,17 @@ func TestNoSequenceOfRequestsReachesASessionWithoutTheFactorsAskedFor(t *testing
 			if progress.Session.Identity.ID != p.ID || progress.Session.Session.Identity != p.ID {
 				r.Fatalf("%s: the session is another's", what)
 			}
-			if (!p.confirmed && !one.email) || (p.app != nil && !one.mfa) {
+			if (!p.confirmed && !one.email) || (p.bound() && !one.mfa) {
 				r.Fatalf("%s: a session with email %v, device %v", what, one.email, one.mfa)
 			}
 			one.over = true
 			p.confirmed = true
 			reached[fmt.Sprintf("device %v, email %v", one.mfa, one.email)]++
+			reached[one.by]++
 		}
-		r.Repeat(map[string]func(*rapid.T){
+		keyed := &keyed{World: w, all: all, browsers: browsers, tries: &tries, open: &open, finish: finish}
+		steps := map[string]func(*rapid.T){
+			"a passkey alone": keyed.alone, "a key": keyed.second, "a key again": keyed.second, "replay": keyed.replay, "remove a key": keyed.remove,
 			"begin": func(r *rapid.T) {
 				p := rapid.SampledFrom(all).Draw(r, "person")
 				b := rapid.IntRange(0, 2).Draw(r, "browser")
@@ -243,10 +252,12 @@ func TestNoSequenceOfRequestsReachesASessionWithoutTheFactorsAskedFor(t *testing
 				w.Clock.Advance(rapid.SampledFrom([]time.Duration{time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 16 * time.Minute}).Draw(r, "wait"))
 			},
 			"": func(*rapid.T) {},
-		})
+		}
+		r.Repeat(steps)
+		r.Repeat(steps)
 	})
 	t.Logf("sessions reached: %v", reached)
-	for _, way := range []string{"device true, email false", "device false, email false", "device false, email true"} {
+	for _, way := range []string{"device true, email false", "device false, email false", "device false, email true", "a passkey alone", "a passkey", "a U2F key"} {
 		if reached[way] == 0 {
 			t.Errorf("no session was ever reached with %s: the sequences are no test", way)
 		}
@@ -261,7 +272,7 @@ func (one *try) step() string {
 	switch {
 	case !one.p.confirmed && !one.email:
 		return "email"
-	case one.p.app != nil && !one.mfa:
+	case one.p.bound() && !one.mfa:
 		return "device"
 	}
 	return ""

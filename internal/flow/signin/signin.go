@@ -59,6 +59,7 @@ type New struct {
 	Devices  []secret.Token // known-device cookies of the browser from now on; nil: unchanged
 	Bound    bool           // a device was bound in this sign-in
 	Codes    []string       // recovery codes that were made
+	Passkey  string         // id of the one that was bound in the last step; empty: none
 }
 
 // Begin starts a sign-in at a door with a user name and a password.
@@ -66,22 +67,28 @@ func (f *Flow) Begin(ctx context.Context, v prove.Visitor, door prove.Door, name
 	var done Progress
 	var refusal error
 	err := f.SignInPassword(ctx, v, door, name, password, func(tx *store.Tx, i account.Identity, proof factor.Proof) error {
-		c := ceremony.Ceremony{Kind: ceremony.SignIn, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Proofs: []factor.Proof{proof}, TriesLeft: throttle.CeremonyTries, ReturnTo: prove.LocalPath(returnTo)}
 		var err error
-		if i.Locale == "" { // what is sent from now on is in the language of the first sign-in
-			if err := tx.SetLocale(i.ID, v.Locale.Tag); err != nil {
-				return err
-			}
-			i.Locale = v.Locale.Tag
-		}
-		done, err = f.advance(tx, v, i, c)
-		refusal, err = f.refused(tx, i, err)
+		done, refusal, err = f.begin(tx, v, i, proof, returnTo)
 		return err
 	})
 	if err == nil {
 		err = refusal
 	}
 	return done, err
+}
+
+// begin starts the sign-in of an identity with its first proof.
+func (f *Flow) begin(tx *store.Tx, v prove.Visitor, i account.Identity, proof factor.Proof, returnTo string) (p Progress, refusal, err error) {
+	c := ceremony.Ceremony{Kind: ceremony.SignIn, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Proofs: []factor.Proof{proof}, TriesLeft: throttle.CeremonyTries, ReturnTo: prove.LocalPath(returnTo)}
+	if i.Locale == "" { // what is sent from now on is in the language of the first sign-in
+		if err := tx.SetLocale(i.ID, v.Locale.Tag); err != nil {
+			return p, nil, err
+		}
+		i.Locale = v.Locale.Tag
+	}
+	p, err = f.advance(tx, v, i, c)
+	refusal, err = f.refused(tx, i, err)
+	return p, refusal, err
 }
 
 // refused writes down that somebody with the right proofs may not sign in: a
@@ -169,7 +176,11 @@ func (f *Flow) advance(tx *store.Tx, v prove.Visitor, i account.Identity, c cere
 	if err := f.show(tx, v, i, c, facts, decision, &p); err != nil {
 		return p, err
 	}
-	return p, tx.Record(audit.Event{Account: i.Account, Name: audit.PasswordAccepted, Identity: i.ID, Target: c.ID})
+	event := audit.Event{Account: i.Account, Name: audit.PasswordAccepted, Identity: i.ID, Target: c.ID}
+	if facts.Alone() {
+		event.Name, event.Target, event.Details = audit.IdentityVerify, string(policy.SignInScenario), map[string]string{"method": string(factor.Passkey)}
+	}
+	return p, tx.Record(event)
 }
 
 // show describes the step that comes next to the visitor.
@@ -228,7 +239,7 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 			own.InitialUntil = time.Time{}
 			err = tx.SetProfile(i.Account, i.ID, own)
 		}
-	case claims.ACR == policy.LevelMFA, claims.ACR == policy.LevelRestricted:
+	case claims.ACR == policy.LevelMFA, claims.ACR == policy.LevelRestricted, claims.ACR == policy.LevelPhishing:
 		n.Devices, err = f.remember(tx, v, i)
 	default:
 		err = f.clear(tx, v, i)
@@ -256,7 +267,7 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 // codesDue reports whether a user who has no recovery codes may be given some:
 // a device was shown. Somebody may have left the first sign-in before its end.
 func (f *Flow) codesDue(proofs []factor.Proof) bool {
-	return slices.ContainsFunc(proofs, func(p factor.Proof) bool { return slices.Contains(policy.Kinds, p.Method) })
+	return slices.ContainsFunc(proofs, func(p factor.Proof) bool { return slices.Contains(policy.Kinds, p.Method) || p.Method.Signs() })
 }
 
 // clear forgets the failures of a known browser: the sign-in is complete.

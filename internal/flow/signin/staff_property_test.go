@@ -32,7 +32,8 @@ type member struct {
 	until    time.Time    // that it is good
 	stale    []string     // tickets that are no longer
 	codes    []string     // of recovery
-	pending  bool         // an administrator took the last device off
+	keys     []*possession
+	pending  bool // an administrator took the last device off
 }
 
 // A held is a session, or a sign-in under way, and what was shown in it.
@@ -42,6 +43,7 @@ type held struct {
 	from    prove.Visitor
 	token   secret.Token
 	proofs  map[factor.Method]time.Time
+	alone   bool   // it was begun by a passkey and nothing else
 	over    string // why it must be of no use any more
 }
 
@@ -53,6 +55,7 @@ type company struct {
 	browsers [3][]secret.Token
 	sessions []*held
 	open     []*held
+	lost     []*possession // of users that are deleted
 	reached  map[string]int
 }
 
@@ -72,7 +75,11 @@ func newCompany(w *testkit.World, r *rapid.T, reached map[string]int) *company {
 }
 
 func (c *company) hire(name string) *member {
-	return &member{Identity: c.user(name, nil), password: testkit.Password}
+	m := &member{Identity: c.user(name, nil), password: testkit.Password}
+	if rapid.IntRange(0, 2).Draw(c.r, "an old key") == 0 {
+		c.old(m)
+	}
+	return m
 }
 
 func (c *company) member() *member { return rapid.SampledFrom(c.members).Draw(c.r, "who") }
@@ -109,19 +116,25 @@ func (c *company) goesOn(h *held, p signin.Progress, err error) {
 	if h.over != "" {
 		c.r.Fatalf("a sign-in led to a session although %s", h.over)
 	}
+	if settings, err := c.Read(ctx()).Settings(c.owner.Account); err != nil || h.alone && !settings.PasskeySignIn {
+		c.r.Fatalf("a session by a passkey alone although that is switched off, %v", err)
+	}
 	n := p.Session
 	c.browsers[h.browser] = n.Devices
-	s := &held{who: h.who, browser: h.browser, from: h.from, token: n.Token, proofs: h.proofs}
+	s := &held{who: h.who, browser: h.browser, from: h.from, token: n.Token, proofs: h.proofs, alone: h.alone}
 	c.sessions = append(c.sessions, s)
 	h.over = "it is complete"
 	if n.Codes != nil {
 		h.who.codes = c.codesOf(n)
 	}
 	way := "bare"
-	for _, m := range []factor.Method{factor.VirtualMFA, factor.SMS, factor.RecoveryCode} {
+	for _, m := range []factor.Method{factor.Passkey, factor.U2F, factor.VirtualMFA, factor.SMS, factor.RecoveryCode} {
 		if _, ok := h.proofs[m]; ok {
 			way = string(m)
 		}
+	}
+	if h.alone {
+		way += " alone"
 	}
 	c.reached["in by "+way]++
 }
@@ -179,7 +192,7 @@ func (c *company) bound(h *held, before policy.Facts, fresh time.Duration, what 
 		c.r.Fatalf("%s although %s", what, h.over)
 	case h.who.pending && !shown(factor.Ticket):
 		c.r.Fatalf("%s by the password alone while re-enrolment is pending", what)
-	case before.SecondFactor() && !shown(factor.VirtualMFA, factor.SMS, factor.RecoveryCode):
+	case before.SecondFactor() && !shown(factor.Passkey, factor.U2F, factor.VirtualMFA, factor.SMS, factor.RecoveryCode):
 		c.r.Fatalf("%s by the password alone beside a device", what)
 	}
 	if h.who.pending {
@@ -211,7 +224,7 @@ func (c *company) law() {
 		}
 		s, f := signed.Session, c.Facts(h.who.Identity)
 		fail := func(why string) {
-			c.r.Fatalf("%s is signed in %s: settings %+v, profile %+v, bound %v %v, proofs %v, unusual %q, until %s, now %s", h.who.UserName, why, settings, f.Profile, f.VirtualMFA, f.Phone, h.proofs, s.Unusual, s.ExpiresAt, now)
+			c.r.Fatalf("%s is signed in %s: settings %+v, profile %+v, bound %v %v %d %d, proofs %v, unusual %q, until %s, now %s", h.who.UserName, why, settings, f.Profile, f.VirtualMFA, f.Phone, f.Passkeys, f.U2F, h.proofs, s.Unusual, s.ExpiresAt, now)
 		}
 		kinds := 0
 		if f.VirtualMFA {
@@ -220,9 +233,12 @@ func (c *company) law() {
 		if f.Phone && settings.AllowSMS {
 			kinds++
 		}
+		if f.Passkeys+f.U2F > 0 { // of one kind: they may be the same piece
+			kinds++
+		}
 		strong := false
 		for m := range h.proofs {
-			strong = strong || m == factor.VirtualMFA || m == factor.RecoveryCode || m == factor.SMS && settings.AllowSMS
+			strong = strong || m == factor.VirtualMFA || m == factor.Passkey || m == factor.U2F || m == factor.RecoveryCode || m == factor.SMS && settings.AllowSMS
 		}
 		required := settings.MFAOperation == account.Mandatory || f.Profile.MFARequired
 		unusual := settings.MFAOperation == account.Adaptive && s.Unusual != ""
@@ -264,7 +280,7 @@ func TestNobodyRequiredToHaveMFAIsInASessionWithoutIt(t *testing.T) {
 		rapid.Check(t, func(r *rapid.T) {
 			c := newCompany(w, r, reached)
 			steps := map[string]func(){
-				"sign in": c.begin, "sign in again": c.begin, "go on": c.goOn, "go on again": c.goOn, "go on once more": c.goOn, "bind": c.bindOwn, "attach": c.attachOwn, "unbind": c.unbindOwn,
+				"sign in": c.begin, "sign in again": c.begin, "go on": c.goOn, "go on again": c.goOn, "go on once more": c.goOn, "bind": c.bindOwn, "attach": c.attachOwn, "sign in alone": c.alone, "make": c.makeOwn, "remove": c.removeOwn, "unbind": c.unbindOwn,
 				"sign out": c.signOut, "settings": c.settings, "profile": c.profile, "rescue": c.rescue, "": c.law,
 				"wait": func() {
 					w.Clock.Advance(rapid.SampledFrom([]time.Duration{time.Second, time.Minute, 5 * time.Minute, 20 * time.Minute, 50 * time.Minute, 24 * time.Hour}).Draw(c.r, "wait"))
@@ -278,8 +294,9 @@ func TestNobodyRequiredToHaveMFAIsInASessionWithoutIt(t *testing.T) {
 			r.Repeat(repeat)
 		})
 		t.Logf("reached: %v", reached)
-		for _, what := range []string{"in by bare", "in by virtual_mfa", "in by sms", "in by recovery_code", "proved by ticket", "re-enrolled", "dropped", "deleted", "unbound", "settings", "in the grace", "required and proved", "ended by the rules",
-			"an app is bound in the wizard", "a phone is bound in the wizard", "an app is bound in a session", "an app is exchanged", "a phone is attached in a session"} {
+		for _, what := range []string{"in by bare", "in by virtual_mfa", "in by sms", "in by recovery_code", "in by u2f", "in by passkey", "in by passkey alone", "switched off", "proved by passkey", "proved by u2f", "proved by ticket", "re-enrolled", "dropped", "deleted", "unbound", "settings", "in the grace", "required and proved", "ended by the rules",
+			"an app is bound in the wizard", "a phone is bound in the wizard", "an app is bound in a session", "an app is exchanged", "a phone is attached in a session",
+			"a passkey is made in the wizard", "a passkey is made in a session", "a U2F key becomes a passkey", "a key is removed"} {
 			if reached[what] == 0 {
 				t.Errorf("nothing ever came to %q: the sequences are no test", what)
 			}

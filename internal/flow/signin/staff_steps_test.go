@@ -44,7 +44,17 @@ func (c *company) goOn() {
 	}
 	switch state.Step {
 	case policy.Verify:
+		var next signin.Progress
 		m := rapid.SampledFrom(state.Offers).Draw(c.r, "method").Method
+		if m.Signs() {
+			c.signs(h, m, offeredBy(state.Offers, m), func(said []byte) error {
+				p, err := c.SignIn.Answer(ctx(), v, h.token, prove.Answer{Method: m, Credential: said})
+				next = p
+				return err
+			})
+			c.goesOn(h, next, nil)
+			return
+		}
 		code, right, ok := c.shows(h, m, func() error { return c.SignIn.Send(ctx(), v, h.token, m) })
 		if !ok {
 			return
@@ -93,6 +103,8 @@ func (c *company) wizard(h *held, state signin.Progress) {
 			h.proofs[m] = c.Clock.Now()
 		}
 		c.goesOn(h, p, err)
+	case factor.Passkey:
+		c.makeFirst(h, state, before)
 	}
 }
 
@@ -111,14 +123,24 @@ func (c *company) own(a func(s prove.Signed) policy.Action, act func(h *held, s 
 		q, err := c.Verify.State(ctx(), h.from, s, id)
 		if err == nil && len(q.Offers) > 0 {
 			m := rapid.SampledFrom(q.Offers).Draw(c.r, "method").Method
-			code, right, ok := c.shows(h, m, func() error { return c.Verify.Send(ctx(), h.from, s, id, m) })
-			if !ok {
-				return
-			}
-			_, token, err := c.Verify.Answer(ctx(), h.from, s, id, prove.Answer{Method: m, Codes: []string{code}})
-			if err == nil {
-				c.proved(h, m, right)
-				h.token = token
+			if m.Signs() {
+				c.signs(h, m, offeredBy(q.Offers, m), func(said []byte) error {
+					_, token, err := c.Verify.Answer(ctx(), h.from, s, id, prove.Answer{Method: m, Credential: said})
+					if err == nil {
+						h.token = token
+					}
+					return err
+				})
+			} else {
+				code, right, ok := c.shows(h, m, func() error { return c.Verify.Send(ctx(), h.from, s, id, m) })
+				if !ok {
+					return
+				}
+				_, token, err := c.Verify.Answer(ctx(), h.from, s, id, prove.Answer{Method: m, Codes: []string{code}})
+				if err == nil {
+					c.proved(h, m, right)
+					h.token = token
+				}
 			}
 			if s, err = c.SignIn.Who(ctx(), h.token); err != nil {
 				return
@@ -228,7 +250,7 @@ func (c *company) settings() {
 	if err != nil {
 		c.r.Fatal(err)
 	}
-	switch rapid.SampledFrom(strings.Fields("operation operation operation sms sms grace grace two masks hours")).Draw(c.r, "setting") {
+	switch rapid.SampledFrom(strings.Fields("operation operation operation sms sms grace grace two masks hours passkeys passkeys passkeys")).Draw(c.r, "setting") {
 	case "operation":
 		next.MFAOperation = rapid.SampledFrom(account.Operations).Draw(c.r, "operation")
 	case "sms":
@@ -245,6 +267,8 @@ func (c *company) settings() {
 		if rapid.Bool().Draw(c.r, "masks") {
 			next.Masks = []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}
 		}
+	case "passkeys":
+		next.PasskeySignIn = !next.PasskeySignIn
 	case "hours":
 		next.SessionHours = rapid.IntRange(1, 3).Draw(c.r, "hours")
 	}
@@ -272,6 +296,10 @@ func (c *company) profile() {
 	case "delete":
 		if n, _ := c.admin.Delete(ctx(), v, c.boss(admin.DeleteUsers(one, "")), one); n == 1 {
 			c.void(m, "the user was deleted", nil)
+			for _, k := range m.keys {
+				k.gone = true
+			}
+			c.lost = append(c.lost, m.keys...)
 			c.members[slices.Index(c.members, m)] = c.hire(m.UserName)
 			c.reached["deleted"]++
 		}
@@ -305,6 +333,17 @@ func (c *company) rescue() {
 		phone, _ := c.Read(ctx()).Phone(c.owner.Account, m.ID)
 		kind, device = factor.SMS, phone.ID
 	}
+	var key *possession
+	if live := m.live(); len(live) > 0 && (device == "" || rapid.Bool().Draw(c.r, "a key")) {
+		key = rapid.SampledFrom(live).Draw(c.r, "which")
+		kind, device = key.method(), key.id
+	}
+	devices := len(m.live())
+	for _, one := range []bool{before.VirtualMFA, before.Phone} {
+		if one {
+			devices++
+		}
+	}
 	var s prove.Signed
 	var shown string
 	var err error
@@ -312,7 +351,10 @@ func (c *company) rescue() {
 	case device != "":
 		s = c.boss(admin.UnbindUser(c.detail(m.Identity), device))
 		shown, err = c.admin.Unbind(ctx(), c.Visitor, s, m.ID, admin.Unbinding{Method: kind, Device: device, Check: "in_person", Reason: "lost"})
-		m.pending = m.pending || before.VirtualMFA != before.Phone
+		m.pending = m.pending || devices == 1
+		if key != nil && err == nil {
+			key.gone = true
+		}
 		c.reached["unbound"]++
 	case m.pending:
 		s = c.boss(admin.IssueTicket(c.detail(m.Identity)))

@@ -18,6 +18,7 @@ import (
 const (
 	NewDevice  = "device"
 	NewNetwork = "network"
+	CopiedKey  = "passkey" // the counter of one went back
 )
 
 // unusual says why a sign-in is unusual: no known-device cookie of this user,
@@ -38,6 +39,13 @@ func (f *Flow) unusual(tx *store.Tx, v prove.Visitor, i account.Identity) (strin
 	if !seen {
 		why = append(why, NewNetwork)
 	}
+	keys, err := tx.Peek().Passkeys(i.Account, i.ID)
+	if err != nil {
+		return "", err
+	}
+	if slices.ContainsFunc(keys, func(k store.Passkey) bool { return k.CopiedAt.After(tx.Now.Add(-session.NetworkLifetime)) }) {
+		why = append(why, CopiedKey)
+	}
 	return strings.Join(why, " "), nil
 }
 
@@ -55,7 +63,9 @@ func (f *Flow) decide(facts policy.Facts) policy.Decision {
 	if d.Step != policy.Bind {
 		return d
 	}
-	d.Methods = slices.DeleteFunc(d.Methods, func(m factor.Method) bool { return f.Sending.Can(m) != nil })
+	d.Methods = slices.DeleteFunc(d.Methods, func(m factor.Method) bool {
+		return f.Sending.Can(m) != nil || m == factor.Passkey && f.Passkeys == nil
+	})
 	if len(d.Methods) == 0 {
 		return policy.Decision{Step: policy.Refuse}
 	}

@@ -76,7 +76,7 @@ func TestWhatChangesBetweenActsOnTheWizardAtOnce(t *testing.T) {
 		set(func(s *account.Settings) { s.AllowSMS = false })
 		_, err = c.SignIn.BindCode(ctx(), v, p.Token, code)
 		testkit.Want(t, "text messages were switched off after the code", err, signin.ErrNotChosen)
-		if s := c.state(v, p); s.Step != policy.Bind || !slices.Equal(s.Setup.Kinds, []factor.Method{factor.VirtualMFA}) || c.Facts(i).Phone {
+		if s := c.state(v, p); s.Step != policy.Bind || !slices.Equal(s.Setup.Kinds, []factor.Method{factor.Passkey, factor.VirtualMFA}) || c.Facts(i).Phone {
 			t.Errorf("without text messages: %s, %+v", s.Step, s.Setup.Kinds)
 		}
 		done, err := c.bind(v, p, c.scan(v, p))
@@ -90,7 +90,7 @@ func TestTwoKindsAreBoundOneAfterTheOther(t *testing.T) {
 		bob := c.user("bob", nil)
 		p := c.at(c.Visitor, bob)
 		next, err := c.bind(c.Visitor, p, c.scan(c.Visitor, p))
-		if err != nil || next.Session != nil || next.Step != policy.Bind || !next.Setup.Second || !slices.Equal(next.Setup.Kinds, []factor.Method{factor.SMS}) || next.Setup.Key.Key != "" {
+		if err != nil || next.Session != nil || next.Step != policy.Bind || !next.Setup.Second || !slices.Equal(next.Setup.Kinds, []factor.Method{factor.Passkey, factor.SMS}) || next.Setup.Key.Key != "" {
 			t.Fatalf("after the first: %+v, %v", next, err)
 		}
 		if !next.ExpiresAt.Equal(p.ExpiresAt) || c.sessions(bob) != 0 {

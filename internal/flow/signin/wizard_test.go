@@ -59,7 +59,7 @@ func TestOneCodeBindsTheFirstDeviceAndVoidsWhatWasBefore(t *testing.T) {
 		c.Settle(c.owner.Account, func(s *account.Settings) { s.MFAOperation = account.Mandatory })
 		v := testkit.With(testkit.From(2), before.Devices...)
 		p := c.at(v, bob)
-		if p.Step != policy.Bind || p.Session != nil || !slices.Equal(p.Setup.Kinds, []factor.Method{factor.VirtualMFA, factor.SMS}) || p.Setup.Second || p.Setup.Lost || p.Setup.Key.Key != "" {
+		if p.Step != policy.Bind || p.Session != nil || !slices.Equal(p.Setup.Kinds, []factor.Method{factor.Passkey, factor.VirtualMFA, factor.SMS}) || p.Setup.Second || p.Setup.Lost || p.Setup.Key.Key != "" {
 			t.Fatalf("after the password: %s, %+v", p.Step, p.Setup)
 		}
 		_, err := c.SignIn.BindDevice(ctx(), v, p.Token, "", "123456", "")
@@ -260,7 +260,7 @@ func TestTextMessagesAreOfferedWhereThePolicyAndTheOperatorHaveThem(t *testing.T
 		refused := func(what string, number error) {
 			t.Helper()
 			p := c.at(c.Visitor, bob)
-			if !slices.Equal(p.Setup.Kinds, []factor.Method{factor.VirtualMFA}) {
+			if !slices.Equal(p.Setup.Kinds, []factor.Method{factor.Passkey, factor.VirtualMFA}) {
 				t.Errorf("%s: offered %v", what, p.Setup.Kinds)
 			}
 			testkit.Want(t, what, c.SignIn.Choose(ctx(), c.Visitor, p.Token, factor.SMS), signin.ErrBindMethod)
