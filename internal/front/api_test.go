@@ -105,7 +105,7 @@ func TestEveryRefusalOfTheAPIIsAProblem(t *testing.T) {
 		"two values":           {"/api/v1/signin", `{"username":"a","password":"b"} {"x":"` + hidden + `"}`, 0, "request.malformed"},
 		"not UTF-8":            {"/api/v1/signin", "{\"username\":\"a\",\"password\":\"\xff" + hidden + "\"}", 0, "request.malformed"},
 		"empty":                {"/api/v1/signin", ``, 0, "request.malformed"},
-		"too large":            {"/api/v1/signin", `{"username":"` + strings.Repeat("x", 20_000) + hidden + `"}`, 413, "request.too_large"},
+		"too large":            {"/api/v1/signin", `{"username":"` + strings.Repeat("x", 70_000) + hidden + `"}`, 413, "request.too_large"},
 		"unknown ceremony":     {"/api/v1/signin/verify", `{"ceremony":"` + strings.Repeat("A", 43) + `","method":"virtual_mfa","code":"123456"}`, 410, "ceremony.gone"},
 		"no ceremony":          {"/api/v1/signin/verify", `{"ceremony":"` + hidden + `","method":"virtual_mfa","code":"123456"}`, 410, "ceremony.gone"},
 		"weaker method":        {"/api/v1/signin/verify", `{"ceremony":"` + ceremony + `","method":"email","code":"123456"}`, 403, "method.not_allowed"},

@@ -1,6 +1,7 @@
 package front_test
 
 import (
+	"fmt"
 	"html"
 	"maps"
 	"net/http"
@@ -21,7 +22,7 @@ import (
 // standard are the default settings as the form holds them.
 func standard() map[string]string {
 	return map[string]string{
-		"mfa_operation": "mandatory", "allow_sms": "1", "allow_email": "1", "two_kinds": "", "remember": "", "passkey_signin": "1", "grace_until": "",
+		"mfa_operation": "mandatory", "allow_sms": "1", "allow_email": "1", "two_kinds": "", "remember": "", "passkey_signin": "1", "no_synced": "", "passkey_models": "", "grace_until": "",
 		"manage_mfa": "1", "change_password": "1", "manage_keys": "", "session_hours": "6", "masks": "", "idle_users": "365", "idle_keys": "730",
 		"minimum_length": "8", "require_lower": "", "require_upper": "", "require_numbers": "", "require_symbols": "", "no_user_name": "", "different": "0",
 		"max_age": "0", "hard_expire": "", "reuse": "0", "login_attempts": "0", "initial_age": "14", "intercept_risk": "",
@@ -36,7 +37,7 @@ func filled(changes ...string) (fill []string) {
 		values[changes[i]] = changes[i+1]
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if v := values[name]; v != "" || name == "masks" || name == "grace_until" {
+		if v := values[name]; v != "" || name == "masks" || name == "passkey_models" || name == "grace_until" {
 			fill = append(fill, name, v)
 		}
 	}
@@ -113,18 +114,19 @@ func TestEveryFieldOfTheSettingsRoundTrips(t *testing.T) {
 		says(t, form, "You come from 127.0.0.1.", "Text messages can be intercepted.", "Basic", "MaxLoginAttemps", "8 to 32. Default: 8 characters.", "Default: 365 days.")
 		day := s.Now().UTC().AddDate(0, 0, 30)
 		other := []string{
-			"mfa_operation", "independent", "allow_sms", "1", "allow_email", "", "two_kinds", "1", "remember", "1", "passkey_signin", "", "grace_until", day.Format("2006-01-02"),
+			"mfa_operation", "independent", "allow_sms", "1", "allow_email", "", "two_kinds", "1", "remember", "1", "passkey_signin", "", "no_synced", "1", "passkey_models", "FBFC3007-154E-4ECC-8C0B-6E020557D7BD;\r\ncb69481e-8ff7-4039-93ec-0a2729a154a8", "grace_until", day.Format("2006-01-02"),
 			"manage_mfa", "", "change_password", "", "manage_keys", "1", "session_hours", "２４", "masks", "198.51.100.77/24, 2001:db8::1;\r\n::ffff:203.0.113.9 127.0.0.1", "idle_users", "90", "idle_keys", "180",
 			"minimum_length", "32", "require_lower", "1", "require_upper", "1", "require_numbers", "1", "require_symbols", "1", "no_user_name", "1", "different", "8",
 			"max_age", "1095", "hard_expire", "1", "reuse", "24", "login_attempts", "32", "initial_age", "90", "intercept_risk", "1",
 		}
 		end := time.Date(day.Year(), day.Month(), day.Day(), 23, 59, 59, 0, time.UTC)
-		want := account.Settings{MFAOperation: account.Independent, AllowSMS: true, TwoKinds: true, Remember: true, ManageKeys: true, SessionHours: 24, IdleUsers: 90, IdleKeys: 180, GraceUntil: end,
-			Masks:    []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("203.0.113.9/32"), netip.MustParsePrefix("127.0.0.1/32")},
-			Password: account.PasswordPolicy{MinimumLength: 32, RequireLower: true, RequireUpper: true, RequireNumbers: true, RequireSymbols: true, Different: 8, NoUserName: true, MaxAge: 1095, HardExpire: true, Reuse: 24, LoginAttempts: 32, InitialAge: 90, InterceptRisk: true}}
+		want := account.Settings{MFAOperation: account.Independent, AllowSMS: true, TwoKinds: true, Remember: true, ManageKeys: true, NoSyncedAdministrators: true, SessionHours: 24, IdleUsers: 90, IdleKeys: 180, GraceUntil: end,
+			PasskeyModels: []string{"fbfc3007-154e-4ecc-8c0b-6e020557d7bd", "cb69481e-8ff7-4039-93ec-0a2729a154a8"},
+			Masks:         []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("203.0.113.9/32"), netip.MustParsePrefix("127.0.0.1/32")},
+			Password:      account.PasswordPolicy{MinimumLength: 32, RequireLower: true, RequireUpper: true, RequireNumbers: true, RequireSymbols: true, Different: 8, NoUserName: true, MaxAge: 1095, HardExpire: true, Reuse: 24, LoginAttempts: 32, InitialAge: 90, InterceptRisk: true}}
 
 		page := preview(c, other...).Want(http.StatusOK)
-		says(t, page, "26 changes", "6 hours", "24 hours", "anywhere", "198.51.100.0/24, 2001:db8::1, 203.0.113.9, 127.0.0.1", "23:59 UTC", "As each user's sign-in settings say", "Users may: Change their own password", "for ever", "1095 days")
+		says(t, page, "28 changes", "Apple Passwords (fbfc3007-154e-4ecc-8c0b-6e020557d7bd)", "stay on one device", "6 hours", "24 hours", "anywhere", "198.51.100.0/24, 2001:db8::1, 203.0.113.9, 127.0.0.1", "23:59 UTC", "As each user's sign-in settings say", "Users may: Change their own password", "for ever", "1095 days")
 		again := page.Submit("/console/settings").Want(http.StatusOK)
 		entered := shown(t, again, "/console/settings/preview")
 		verify := page.Submit("/console/settings/save").Want(http.StatusSeeOther)
@@ -142,6 +144,7 @@ func TestEveryFieldOfTheSettingsRoundTrips(t *testing.T) {
 			t.Errorf("saved %+v\nwant  %+v", got, want)
 		}
 		kept := shown(t, done, "/console/settings/preview")
+		entered["passkey_models"] = strings.ReplaceAll(entered["passkey_models"], " ", "\n")
 		entered["masks"] = strings.ReplaceAll(entered["masks"], " ", "\n")
 		if !maps.Equal(kept, entered) {
 			t.Errorf("shown afterwards %v\nentered %v", kept, entered)
@@ -174,6 +177,7 @@ func TestEveryRangeOfTheSettingsIsRefusedBesideItsField(t *testing.T) {
 		{"mfa_operation", "sometimes", "Choose who is asked"},
 		{"session_hours", "0", "from 1 to 24"}, {"session_hours", "25", "from 1 to 24"}, {"session_hours", "", "from 1 to 24"}, {"session_hours", "6.5", "from 1 to 24"}, {"session_hours", "-6", "from 1 to 24"},
 		{"masks", "192.0.2.7/33", "192.0.2.7/33"}, {"masks", "everywhere", "everywhere"}, {"masks", "<b>", "<b>"}, {"masks", "fe80::1%eth0", "fe80::1%eth0"}, {"masks", many(41), "at most 40"},
+		{"passkey_models", "YubiKey", "“YubiKey” is not the AAGUID"}, {"passkey_models", "<b>", "<b>"}, {"passkey_models", "00000000-0000-0000-0000-000000000000", "is not the AAGUID"}, {"passkey_models", models(51), "At most 50 models"},
 		{"idle_users", "91", "numbers of days"}, {"idle_users", "", "numbers of days"}, {"idle_keys", "x", "numbers of days"},
 		{"grace_until", late, "at most 90 days"}, {"grace_until", past, "at most 90 days"}, {"grace_until", "tomorrow", "like 2030-01-31"},
 		{"minimum_length", "7", "from 8 to 32"}, {"minimum_length", "33", "from 8 to 32"}, {"different", "9", "from 0 to 8"}, {"different", "-1", "from 0 to 8"},
@@ -191,8 +195,8 @@ func TestEveryRangeOfTheSettingsIsRefusedBesideItsField(t *testing.T) {
 		c.Post("/console/settings/save", postOf(t, form, filled(one.field, one.typed)...)).Want(http.StatusUnprocessableEntity)
 	}
 
-	all := form.Submit("/console/settings/preview", filled("session_hours", "0", "masks", "nowhere", "minimum_length", "1", "reuse", "99", "two_kinds", "1", "allow_sms", "", "remember", "1")...).Want(http.StatusUnprocessableEntity)
-	says(t, all, `href="#session_hours"`, `href="#masks"`, `href="#minimum_length"`, `href="#reuse"`, `href="#two_kinds"`, "Two kinds of devices take text messages")
+	all := form.Submit("/console/settings/preview", filled("session_hours", "0", "masks", "nowhere", "minimum_length", "1", "reuse", "99", "passkey_models", "Keychain", "two_kinds", "1", "allow_sms", "", "remember", "1")...).Want(http.StatusUnprocessableEntity)
+	says(t, all, `href="#session_hours"`, `href="#masks"`, `href="#minimum_length"`, `href="#reuse"`, `href="#passkey_models"`)
 	if kept := shown(t, all, "/console/settings/preview"); kept["remember"] != "1" || kept["session_hours"] != "0" || kept["two_kinds"] != "1" || kept["allow_sms"] != "" {
 		t.Errorf("what was entered is lost: %v", kept)
 	}
@@ -206,6 +210,15 @@ func many(n int) string {
 	var list []string
 	for i := range n {
 		list = append(list, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}).String())
+	}
+	return strings.Join(list, "\n")
+}
+
+// models are the AAGUIDs of n models.
+func models(n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf("cb69481e-8ff7-4039-93ec-0a2729a154%02x", i))
 	}
 	return strings.Join(list, "\n")
 }

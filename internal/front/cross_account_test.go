@@ -88,6 +88,8 @@ func TestIdsOfAnotherAccountInAFormAreNobodys(t *testing.T) {
 	people := newCast(s)
 	own := putStaff(s, s.Identity(bob), "olga", account.User)
 	putDevice(s, own, "Olga's")
+	putPasskey(s, own, "Olga's key")
+	key := putPasskey(s, people.target, "quay 7's key")
 	as(s, own)
 	theirSession := func() string {
 		sessions, err := s.DB.Read(t.Context()).Sessions(people.target.Account, people.target.ID)
@@ -118,6 +120,7 @@ func TestIdsOfAnotherAccountInAFormAreNobodys(t *testing.T) {
 			{"/console/users/selection/confirm", url.Values{"action": {"end_sessions"}, "user": {string(people.owner.ID)}}, []int{404}},
 			{at + "/sessions/end", url.Values{"session": {theirSession}}, []int{404}},
 			{at + "/unbind", url.Values{"method": {"virtual_mfa"}, "device": {"device-" + target}, "check": {"in_person"}, "reason": {"lost"}}, []int{404, 409}},
+			{at + "/unbind", url.Values{"method": {"passkey"}, "device": {key.ID}, "check": {"in_person"}, "reason": {"lost"}}, []int{404, 409}},
 			{"/console/names/domain/verify", url.Values{"domain": {"quill.example.org"}}, []int{404, 409, 410, 422}},
 			{"/console/names/domain/remove", url.Values{"domain": {"quill.example.org"}}, []int{404, 409, 410, 422}},
 			{"/console/names/alias", url.Values{"alias": {string(people.owner.Account)}}, []int{409, 422}},

@@ -36,6 +36,9 @@ type person struct {
 	user, lost                         string // ids of RAM users of the account: one has a device and is signed in, the other has lost the device
 	domain                             string // a domain alias that is not proved yet
 	seen                               string // the settings in force, as their preview names them
+	passkey, key                       string // ids of a passkey and of a key bound under U2F
+	create, upgrade, protect           string // ids of ceremonies that wait for a passkey: one more, one in place of the key, one that protects
+	created, upgraded, protecting      string // and what the browser answers
 }
 
 // sentToThem is the code that those ceremonies wait for.
@@ -50,7 +53,7 @@ type drive struct {
 
 func with(names ...string) func(*person) []string {
 	return func(p *person) []string {
-		values := map[string]string{"$email": p.email, "$phone": p.phone, "$bind": p.bind, "$choice": p.choice, "$device": p.device, "$other": p.other, "$user": p.user, "$domain": p.domain, "$alias": "new-" + string(p.Account), "$replace": p.replace, "$seen": p.seen, "$code1": p.app.Code(1), "$code2": p.app.Code(2)}
+		values := map[string]string{"$email": p.email, "$phone": p.phone, "$bind": p.bind, "$choice": p.choice, "$device": p.device, "$other": p.other, "$user": p.user, "$domain": p.domain, "$alias": "new-" + string(p.Account), "$replace": p.replace, "$seen": p.seen, "$create": p.create, "$created": p.created, "$upgrade": p.upgrade, "$upgraded": p.upgraded, "$protect": p.protect, "$protecting": p.protecting, "$code1": p.app.Code(1), "$code2": p.app.Code(2)}
 		filled := slices.Clone(names)
 		for n, v := range filled {
 			if found, ok := values[v]; ok {
@@ -155,6 +158,9 @@ func prepare(t *testing.T, s *testkit.Site, p *person) {
 	p.user, p.lost = string(user.ID), string(lost.ID)
 	putDevice(s, user, "Their phone")
 	p.seen = shown(t, preview(p.Client, "session_hours", "8"), "/console/settings/save")["seen"]
+	p.passkey = putPasskey(s, p.Identity, "Passkey").ID
+	p.key = putPasskey(s, p.Identity, "Key", oldKey).ID
+	p.create, p.upgrade, p.protect = "n"+id, "u"+id, "k"+id
 	edit := policy.Action{Scenario: policy.ManageMFA, Name: "protection_edit", Target: p.choice, Destructive: true}
 	s.Put(func(tx *store.Tx) error {
 		for _, c := range []ceremony.Ceremony{
@@ -162,11 +168,22 @@ func prepare(t *testing.T, s *testkit.Site, p *person) {
 			{ID: p.phone, Kind: ceremony.Contact, Action: selfservice.PhoneAction(phone), Private: ceremony.Private{Phone: "+8613700137000", Country: "CN"}},
 			{ID: p.bind, Kind: ceremony.Bind, Private: ceremony.Private{Seed: seed}},
 			{ID: p.replace, Kind: ceremony.Bind, Private: ceremony.Private{Seed: seed, Replaces: p.device}},
+			{ID: p.create, Kind: ceremony.NewPasskey},
+			{ID: p.upgrade, Kind: ceremony.NewPasskey, Private: ceremony.Private{Replaces: p.key}},
+			{ID: p.protect, Kind: ceremony.Protect, Action: policy.Action{Scenario: policy.ManageMFA, Name: "protection_edit", Target: p.protect, Destructive: true}, Private: ceremony.Private{Protection: &policy.Protection{Method: factor.Passkey, Scenarios: []policy.Scenario{policy.ManageMFA}}}},
 			{ID: p.choice, Kind: ceremony.Protect, Action: edit, Private: ceremony.Private{Protection: &policy.Protection{Method: factor.SMS, Scenarios: []policy.Scenario{policy.ManageMFA}}}},
 		} {
 			c.Account, c.Identity, c.Epoch, c.Session, c.TriesLeft, c.CreatedAt, c.ExpiresAt = p.Account, p.ID, p.Epoch, sessions[0].ID, 5, tx.Now, tx.Now.Add(ceremony.Lifetime)
 			if err := tx.AddCeremony(c); err != nil {
 				return err
+			}
+			if into := map[string]*string{p.create: &p.created, p.upgrade: &p.upgraded, p.protect: &p.protecting}[c.ID]; into != nil {
+				options, err := s.SignIn.PasskeyOptions(tx, p.Identity, c)
+				if err != nil {
+					return err
+				}
+				*into = string(softDevice(s).Create(options))
+				continue
 			}
 			m := factor.SMS
 			if c.Private.Email != "" {
@@ -214,6 +231,7 @@ func standing(t *testing.T, s *testkit.Site, a account.ID) string {
 		"SELECT id, number FROM phone",
 		"SELECT account_id, scenarios, method, since, changed_at FROM account_protection",
 		"SELECT identity_id, code_hash, created_at, used_at FROM recovery_code",
+		"SELECT id, credential_id, name, sign_count, copied_at FROM passkey",
 		"SELECT id, epoch, proofs FROM session",
 		"SELECT id, channel, kind FROM outbox",
 	} {
@@ -251,8 +269,13 @@ func standing(t *testing.T, s *testkit.Site, a account.ID) string {
 func (d drive) ask(p *person, pattern string) testkit.Reply {
 	method, path, _ := strings.Cut(pattern, " ")
 	id := p.user
-	if strings.HasSuffix(path, "/ticket") {
+	switch {
+	case strings.HasSuffix(path, "/ticket"):
 		id = p.lost
+	case strings.HasSuffix(path, "/upgrade"):
+		id = p.key
+	case strings.HasPrefix(path, "/security/passkeys/"):
+		id = p.passkey
 	}
 	path = strings.Replace(path, "{id}", id, 1)
 	form := url.Values{}
@@ -361,7 +384,7 @@ func gate(t *testing.T, s *testkit.Site, pattern string, p *person) {
 		t.Errorf("%s asks for %q, %v; the router says %q", pattern, c.Action.Scenario, err, s.Routes.Gates[pattern])
 	}
 
-	done := got.Follow().Want(http.StatusOK).Submit("/verify", "code", p.app.Code(0)).Want(http.StatusSeeOther)
+	done := p.Get(got.Header.Get("Location")+"&method=virtual_mfa").Want(http.StatusOK).Submit("/verify", "code", p.app.Code(0)).Want(http.StatusSeeOther)
 	if _, again := toVerify(done); again {
 		t.Errorf("%s: verified, and sent to a verification again", pattern)
 	}

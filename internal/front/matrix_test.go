@@ -247,10 +247,12 @@ func TestTheAudienceAloneDecidesWhoPasses(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewSite(t, storetest.SQLite, nil)
 	people := newCast(s)
+	own, keys := map[string]store.Passkey{"signed out": putPasskey(s, people.target, "Passkey")}, map[string]store.Passkey{"signed out": putPasskey(s, people.target, "Key", oldKey)}
 	signedIn := map[string]account.Identity{"owner": people.owner, "administrator": people.admin, "auditor": people.auditor, "user": people.user, "stranger": people.stranger}
 	clients := map[string]*testkit.Client{"signed out": s.Client()}
 	for name, i := range signedIn {
 		clients[name] = as(s, i, factor.VirtualMFA)
+		own[name], keys[name] = putPasskey(s, i, "Passkey"), putPasskey(s, i, "Key", oldKey)
 	}
 	s.Pass(20 * time.Minute)
 	tokens := map[string]string{}
@@ -268,7 +270,7 @@ func TestTheAudienceAloneDecidesWhoPasses(t *testing.T) {
 			continue
 		}
 		method, path, _ := strings.Cut(pattern, " ")
-		path = strings.Replace(path, "{id}", string(people.target.ID), 1)
+		at, personal := path, strings.HasPrefix(path, "/security/passkeys/{id}")
 		d := drives[pattern]
 		form := url.Values{}
 		if d.fill != nil {
@@ -280,6 +282,14 @@ func TestTheAudienceAloneDecidesWhoPasses(t *testing.T) {
 		form.Set("user", string(people.target.ID))
 		for name, c := range clients {
 			i := signedIn[name]
+			id := string(people.target.ID)
+			switch {
+			case strings.HasSuffix(at, "/upgrade"):
+				id = keys[name].ID
+			case personal:
+				id = own[name].ID
+			}
+			path := strings.Replace(at, "{id}", id, 1)
 			before := all.read(t)
 			var got testkit.Reply
 			if method == "GET" {
@@ -296,7 +306,7 @@ func TestTheAudienceAloneDecidesWhoPasses(t *testing.T) {
 				if !strings.HasPrefix(to, "/signin") {
 					t.Errorf("%s of somebody signed out leads to %q", pattern, to)
 				}
-			case want == 0 && name == "stranger" && strings.Contains(pattern, "{id}"):
+			case want == 0 && name == "stranger" && strings.Contains(pattern, "{id}") && !personal:
 				want = http.StatusNotFound
 			}
 			switch {

@@ -58,7 +58,7 @@ func TestTheFirstSignInSetsUpADeviceAndGoesOn(t *testing.T) {
 		says(t, choice, "Set up a second proof", "Step 1 of 3", "uma@"+string(uma.Account), "Virtual MFA device", "Text message", "A security email can be added later; it cannot be the first.", "If you leave now, you are not signed in.")
 		saysNot(t, choice, `value="email"`)
 		signedOut(t, s, c, uma)
-		for _, m := range []string{"email", "passkey", "", "password", "recovery_code", "ticket"} {
+		for _, m := range []string{"email", "u2f", "", "password", "recovery_code", "ticket"} {
 			if got := choice.Submit("/signin/bind", "method", m); got.StatusCode != http.StatusForbidden {
 				t.Errorf("by %q: %d to %q", m, got.StatusCode, got.Header.Get("Location"))
 			}

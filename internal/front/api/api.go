@@ -46,7 +46,7 @@ type API struct {
 }
 
 // bodyMaxBytes bounds a request's body.
-const bodyMaxBytes = 16 << 10
+const bodyMaxBytes = 64 << 10
 
 // A Problem is a refusal (RFC 9457). Code is stable.
 type Problem struct {
@@ -164,6 +164,8 @@ func (a *API) Mount(t Routes) {
 	huma.Register(h, post("signin-verify", "/api/v1/signin/verify", "Take the next step with a proof"), a.verify)
 	huma.Register(h, post("signin-bind", "/api/v1/signin/bind", "Begin to bind a device, where one must come first"), a.bind)
 	huma.Register(h, post("signin-bind-confirm", "/api/v1/signin/bind/confirm", "Bind the device with its code"), a.confirmBind)
+	huma.Register(h, post("signin-passkey-options", "/api/v1/signin/passkey/options", "What the browser needs to prove with a passkey"), a.passkeyOptions)
+	huma.Register(h, post("signin-passkey", "/api/v1/signin/passkey", "Sign in with a passkey alone, or take the next step with one"), a.passkey)
 	huma.Register(h, post("signin-password", "/api/v1/signin/password", "Set a password of one's own, where one must come first"), a.setPassword)
 	security := []map[string][]string{{"bearer": {}}, {"cookie": {}}}
 	huma.Register(h, huma.Operation{OperationID: "session", Method: http.MethodGet, Path: "/api/v1/session", Summary: "Who is signed in", Errors: []int{401, 503}, Tags: []string{"session"}, Security: security}, a.session)

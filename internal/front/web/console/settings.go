@@ -41,6 +41,8 @@ type settingsPage struct {
 	Sections []sectionRow
 	Problems []page.Problem // all at once; Problem is the first
 	Quotas   account.Quotas
+
+	NoPasskeys bool // the server has no name that they work under
 }
 
 // Error is the text of the problem about a field.
@@ -70,6 +72,7 @@ type fieldRow struct {
 	Said    string // the value as people say it
 	Default string // as people say it
 	From    netip.Addr
+	Models  []modelRow
 }
 
 // previewPage says what settings will do, before they are saved.
@@ -118,7 +121,7 @@ func (p *Pages) showSettings(w http.ResponseWriter, r *http.Request, s prove.Sig
 // renderSettings shows the form with the values given, and all that is wrong
 // with them.
 func (p *Pages) renderSettings(w http.ResponseWriter, r *http.Request, s prove.Signed, status int, value func(field) string, wrong []*fault.Fault) error {
-	data := settingsPage{base: p.base(w, r, s, settingsPath), Quotas: p.flow.Quotas}
+	data := settingsPage{base: p.base(w, r, s, settingsPath), Quotas: p.flow.Quotas, NoPasskeys: p.flow.Passkeys == nil}
 	data.Tab = "settings"
 	for _, f := range wrong {
 		data.Problems = append(data.Problems, page.Problem{Field: f.Field, Text: data.L.Fault(f), Code: f.Code})
@@ -133,7 +136,11 @@ func (p *Pages) renderSettings(w http.ResponseWriter, r *http.Request, s prove.S
 			rows := groupRow{Name: g.Name}
 			for _, f := range g.Fields {
 				v := value(f)
-				rows.Fields = append(rows.Fields, fieldRow{f, v, f.Words(data.Base, v), f.Words(data.Base, f.get(standard)), from})
+				one := fieldRow{field: f, Value: v, Said: f.Words(data.Base, v), Default: f.Words(data.Base, f.get(standard)), From: from}
+				if f.Kind == "models" {
+					one.Models = modelsIn(v)
+				}
+				rows.Fields = append(rows.Fields, one)
 			}
 			row.Groups = append(row.Groups, rows)
 		}

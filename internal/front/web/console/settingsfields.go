@@ -11,7 +11,9 @@ import (
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/factor"
+	"countersign/internal/domain/passkey"
 	"countersign/internal/fault"
+	"countersign/internal/flow/admin"
 	"countersign/internal/front/web/page"
 )
 
@@ -20,7 +22,7 @@ import (
 type field struct {
 	Name     string
 	API      string // its name in the documented API
-	Kind     string // radio, check, number, select, masks or date
+	Kind     string // radio, check, number, select, masks, models or date
 	Unit     string // of numbers: the sentence settings.unit.<unit>
 	Min, Max int
 	Options  []string
@@ -61,8 +63,17 @@ var sections = []section{
 		{"more", []field{
 			check("two_kinds", "TwoKindsRequired", func(s *account.Settings) *bool { return &s.TwoKinds }),
 			check("remember", "EnableSaveMFATicket", func(s *account.Settings) *bool { return &s.Remember }),
-			check("passkey_signin", "AllowUserToLoginWithPasskey", func(s *account.Settings) *bool { return &s.PasskeySignIn }),
 		}},
+		{"passkeys", []field{
+			check("passkey_signin", "AllowUserToLoginWithPasskey", func(s *account.Settings) *bool { return &s.PasskeySignIn }),
+			check("no_synced", "DeviceBoundPasskeysForAdministrators", func(s *account.Settings) *bool { return &s.NoSyncedAdministrators }),
+		}},
+		{Fields: []field{{Name: "passkey_models", API: "PasskeyAAGUIDs", Kind: "models",
+			get: func(s account.Settings) string { return strings.Join(s.PasskeyModels, "\n") },
+			set: func(s *account.Settings, typed string) (err error) {
+				s.PasskeyModels, err = admin.ParseModels(typed)
+				return err
+			}}}},
 		{Fields: []field{{Name: "grace_until", API: "EnrolmentGraceUntil", Kind: "date", get: graceDate, set: setGrace}}},
 	}},
 	{"self", []group{{"self", []field{
@@ -111,7 +122,7 @@ var fields = func() (all []field) {
 	for _, s := range sections {
 		for _, g := range s.Groups {
 			for i := range g.Fields {
-				if g.Name != "more" {
+				if g.Name != "more" && g.Name != "passkeys" { // their names say all
 					g.Fields[i].Group = g.Name
 				}
 			}
@@ -219,6 +230,10 @@ func (f field) Words(b page.Base, value string) string {
 		return b.T("settings.masks.anywhere")
 	case f.Kind == "masks":
 		return strings.ReplaceAll(value, "\n", ", ")
+	case f.Kind == "models" && value == "":
+		return b.T("settings.passkey_models.any")
+	case f.Kind == "models":
+		return modelWords(b, value)
 	case f.Kind == "date" && value == "":
 		return b.T("settings.grace_until.none")
 	case f.Kind == "date":
@@ -229,6 +244,33 @@ func (f field) Words(b page.Base, value string) string {
 	}
 	n, _ := strconv.Atoi(value)
 	return b.T("settings.unit."+f.Unit, "Count", n)
+}
+
+// A modelRow is a model of authenticators as people know it.
+type modelRow struct {
+	ID    string
+	Maker string // empty: not in our list
+}
+
+// modelsIn are the models of a value, as far as it can be read.
+func modelsIn(value string) (list []modelRow) {
+	models, _ := admin.ParseModels(value)
+	for _, id := range models {
+		a, _ := passkey.ParseAAGUID(id)
+		list = append(list, modelRow{id, a.Maker()})
+	}
+	return list
+}
+
+func modelWords(b page.Base, value string) string {
+	var said []string
+	for _, m := range modelsIn(value) {
+		if m.Maker == "" {
+			m.Maker = b.T("settings.passkey_models.unknown")
+		}
+		said = append(said, m.Maker+" ("+m.ID+")")
+	}
+	return strings.Join(said, ", ")
 }
 
 // Label is the whole name of the field, away from its heading.

@@ -14,7 +14,7 @@ import (
 
 // columns are those of the file of users. The first ones are what creating
 // users reads.
-var columns = []string{"name", "display_name", "email", "comments", "role", "upn", "id", "console_sign_in", "mfa_required", "mfa_devices", "mfa_due", "recovery_codes", "last_sign_in", "created"}
+var columns = []string{"name", "display_name", "email", "comments", "role", "upn", "id", "console_sign_in", "mfa_required", "mfa_devices", "mfa_due", "recovery_codes", "last_sign_in", "created", "passkeys", "u2f_keys"}
 
 // writeUsers writes the file. The header is sent with the first row, so that a
 // refusal can still be told.
@@ -72,7 +72,7 @@ func line(u admin.Row) []string {
 	if u.Profile.State == account.NoProfile {
 		signIn = "none"
 	}
-	fields := []string{u.UserName, u.DisplayName, u.Email, u.Comments, string(u.Role), u.Name(), string(u.ID), signIn, yes(u.Profile.MFARequired), strings.Join(kinds, " "), yes(u.Due), strconv.Itoa(u.RecoveryCodes), stamp(u.LastSignInAt), stamp(u.CreatedAt)}
+	fields := []string{u.UserName, u.DisplayName, u.Email, u.Comments, string(u.Role), u.Name(), string(u.ID), signIn, yes(u.Profile.MFARequired), strings.Join(kinds, " "), yes(u.Due), strconv.Itoa(u.RecoveryCodes), stamp(u.LastSignInAt), stamp(u.CreatedAt), strconv.Itoa(u.Passkeys), strconv.Itoa(u.U2F)}
 	for i, f := range fields {
 		fields[i] = plainCell(f)
 	}

@@ -100,6 +100,25 @@ func (d detailPage) AskedAtSignIn() string {
 	return "user.mfa_asked.no"
 }
 
+// About is the message key of what there is to know about a passkey or a U2F
+// key; empty for other devices.
+func (detailPage) About(d admin.Device) string {
+	switch {
+	case d.Method == factor.U2F:
+		return "user.passkey.u2f"
+	case d.Method != factor.Passkey:
+		return ""
+	case d.BackedUp:
+		return "user.passkey.synced"
+	case d.Synced:
+		return "user.passkey.syncable"
+	}
+	return "user.passkey.one_device"
+}
+
+// Browser says which browser a device was used with last.
+func (d detailPage) Browser(agent string) string { return message.Browser(d.L, agent) }
+
 // InitialExpired reports whether the password that an administrator set was
 // not used in time.
 func (d detailPage) InitialExpired() bool {

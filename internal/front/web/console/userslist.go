@@ -18,7 +18,7 @@ import (
 
 // What the filters of the list offer.
 var (
-	mfaFilters      = []string{"none", "any", "virtual_mfa", "sms"}
+	mfaFilters      = []string{"none", "any", "passkey", "virtual_mfa", "sms"}
 	activityFilters = []string{"never", "idle30", "idle90", "enabled", "disabled", "no_profile", "reenrol"}
 	sorts           = []string{"name", "created", "last_signin"}
 	sizes           = []int{20, 50, 100}

@@ -29,6 +29,9 @@ func newUnbindPage(h userHead, f request.Form, action string) unbindPage {
 	return unbindPage{userHead: h, Checks: admin.Checks, Check: one(f.Get("check"), admin.Checks...), Reason: f.Get("reason"), ReasonMax: admin.ReasonMax, Hours: int(admin.TicketLifetime.Hours()), Action: h.To(action)}
 }
 
+// Passkey reports whether the device keeps an entry of its own.
+func (p unbindPage) Passkey() bool { return p.Device.Method == factor.Passkey }
+
 // unbindPage finds the device that the form names.
 func (p *Pages) unbindPage(w http.ResponseWriter, r *http.Request, s prove.Signed, id string, f request.Form) (data unbindPage, err error) {
 	h, err := p.headToAct(w, r, s, id, "authentication")
@@ -37,7 +40,8 @@ func (p *Pages) unbindPage(w http.ResponseWriter, r *http.Request, s prove.Signe
 	}
 	data = newUnbindPage(h, f, "/unbind")
 	for _, d := range h.D.Devices {
-		if d.Method == factor.Method(f.Get("method")) && (f.Get("device") == "" || d.ID == f.Get("device")) {
+		only := f.Get("device") == "" && !d.Method.Signs() // of keys there may be several
+		if d.Method == factor.Method(f.Get("method")) && (only || d.ID == f.Get("device")) {
 			data.Device = d
 		}
 	}

@@ -64,9 +64,12 @@ type Base struct {
 	Nav     string // the part of the site
 	RAM     bool   // a RAM user is signed in
 	Console bool   // somebody who sees the console is
-	Problem *Problem
-	Asset   func(string) string
-	Locales []*locale.Locale
+	// Passkeys: something on the page asks the browser for passkeys, or tells it about them.
+	Passkeys bool
+	Unknown  string // a passkey that the browser may forget (signalUnknownCredential); empty: none
+	Problem  *Problem
+	Asset    func(string) string
+	Locales  []*locale.Locale
 }
 
 // A Problem is a refusal beside the form that it is about.
@@ -263,6 +266,9 @@ func (k *Kit) Refuse(w http.ResponseWriter, r *http.Request, b *Base, err error)
 	request.Log(k.Log, r, err)
 	request.RetryAfter(w, f)
 	b.Problem = &Problem{Field: f.Field, Text: b.L.Fault(f), Code: f.Code}
+	if b.Problem.Field == "credential" { // was chosen in the browser's own dialog: no field of the page is wrong
+		b.Problem.Field = ""
+	}
 	return status, true
 }
 

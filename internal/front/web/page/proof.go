@@ -1,6 +1,7 @@
 package page
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -13,6 +14,9 @@ import (
 
 // Strength is the message key of how strong a method is.
 func (b Base) Strength(m factor.Method) string {
+	if m.Signs() {
+		return "strength.best"
+	}
 	if m.Strength() >= factor.VirtualMFA.Strength() {
 		return "strength.good"
 	}
@@ -30,11 +34,12 @@ type Proof struct {
 	Method                factor.Method
 	Destination, Device   string
 	Codes, Digits, Resend int
-	Valid                 int  // minutes that a code is valid
-	Send                  bool // a code must be asked for first
-	Down                  bool // codes of this kind cannot be sent at all
-	Failed, Delayed       bool // the message could not be sent; has not gone out yet
-	More                  bool // there are other ways
+	Valid                 int             // minutes that a code is valid
+	Send                  bool            // a code must be asked for first
+	Options               json.RawMessage // of a key that signs
+	Down                  bool            // codes of this kind cannot be sent at all
+	Failed, Delayed       bool            // the message could not be sent; has not gone out yet
+	More                  bool            // there are other ways
 	Drifted, Stale        bool
 	Cancel                string
 }
@@ -79,6 +84,7 @@ func (p Proofs) Ask(w http.ResponseWriter, r *http.Request, status int, page Pro
 	if page.Action == "/verify" {
 		page.MethodsPath = "/verify/methods"
 	}
+	page.Options, page.Passkeys = offer.Options, offer.Options != nil
 	page.Down, page.Failed, page.Delayed = offer.Down, offer.Failed, offer.Delayed
 	page.Send = offer.Method.Sent() && (!offer.Sent || offer.Failed || offer.Down)
 	page.Resend = int((asked.Resend + time.Second - 1) / time.Second)
@@ -107,5 +113,5 @@ func (p Proofs) Choose(w http.ResponseWriter, r *http.Request, page Methods) err
 
 // AnswerOf reads the proof that a form of Ask has posted.
 func AnswerOf(f request.Form) prove.Answer {
-	return prove.Answer{Method: factor.Method(f.Get("method")), Codes: []string{f.Get("code"), f.Get("code2"), f.Get("code3")}}
+	return prove.Answer{Method: factor.Method(f.Get("method")), Codes: []string{f.Get("code"), f.Get("code2"), f.Get("code3")}, Credential: []byte(f.Get("credential"))}
 }

@@ -17,7 +17,8 @@ type codesPage struct {
 	MadeAt time.Time
 	Bound  bool
 
-	Managed bool // administrators alone make new ones
+	Managed   bool // administrators alone make new ones
+	NoPasskey bool // this server has no name that passkeys work under
 }
 
 func (p *Pages) showCodes(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -25,7 +26,7 @@ func (p *Pages) showCodes(w http.ResponseWriter, r *http.Request, s prove.Signed
 	if err != nil {
 		return err
 	}
-	return p.codes.Render(w, r, http.StatusOK, codesPage{p.kit.SignedBase(w, r, s), o.CodesLeft, o.CodesMadeAt, o.Facts.SecondFactor(), o.MFAManaged})
+	return p.codes.Render(w, r, http.StatusOK, codesPage{p.kit.SignedBase(w, r, s), o.CodesLeft, o.CodesMadeAt, o.Facts.SecondFactor(), o.MFAManaged, p.flow.Passkeys == nil})
 }
 
 // codesNewPage shows codes that were just made, until they are saved.
@@ -69,7 +70,7 @@ func (p *Pages) showNewCodes(w http.ResponseWriter, r *http.Request, s prove.Sig
 	case codes == nil:
 		p.kit.SeeOther(w, r, "/security/recovery-codes")
 		return nil
-	case data.ReturnTo != "":
+	case data.ReturnTo != "" && !fromPasskey(data.ReturnTo):
 		data.Part = page.Part{Step: 3, Of: 3}
 	}
 	return p.codesNew.Render(w, r, http.StatusOK, data)

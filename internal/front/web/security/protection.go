@@ -24,7 +24,8 @@ type protectionPage struct {
 	Authenticator    string // the device's name, or the number masked
 	Scenarios        []scenarioRow
 	Since, ChangedAt time.Time
-	VirtualMFA       bool // one is bound
+	Bound            factor.Method   // that every sign-in asks for already: passkey or virtual MFA; empty: none
+	Stronger         []factor.Method // bound methods that are stronger and count too
 	CodesLeft        int
 	NewCodes         bool // recovery codes were made that are not called saved yet
 }
@@ -70,8 +71,8 @@ type protectionConfirmPage struct {
 type protectionOffPage struct {
 	page.Base
 	Method        factor.Method
-	VirtualMFA    bool // one is bound: sign-in goes on asking for it
-	PasswordShort bool // the password may not stand alone: it must be changed first
+	Bound         factor.Method // that sign-in goes on asking for; empty: none
+	PasswordShort bool          // the password may not stand alone: it must be changed first
 	Email         string
 }
 
@@ -82,12 +83,46 @@ func scenarioRows(chosen []policy.Scenario) (rows []scenarioRow) {
 	return rows
 }
 
-// authenticator is what someone calls the authenticator of a method.
+// authenticator is what someone calls the authenticator of a method: of
+// several passkeys the first.
 func authenticator(o selfservice.Overview, m factor.Method) string {
-	if m == factor.SMS {
+	switch m {
+	case factor.SMS:
 		return o.Phone.Number.Mask()
+	case factor.Passkey:
+		for _, k := range o.Passkeys {
+			if !k.IsU2F() {
+				return k.Name
+			}
+		}
+		return ""
 	}
 	return o.VirtualMFA.Name
+}
+
+// always is the method bound that every sign-in asks for, whatever Account
+// Protection covers.
+func always(facts policy.Facts) factor.Method {
+	switch {
+	case facts.Passkeys > 0:
+		return factor.Passkey
+	case facts.U2F > 0:
+		return factor.U2F
+	case facts.VirtualMFA:
+		return factor.VirtualMFA
+	}
+	return ""
+}
+
+// stronger are the methods bound that count too where m is asked.
+func stronger(facts policy.Facts, m factor.Method) (methods []factor.Method) {
+	bound := map[factor.Method]bool{factor.Passkey: facts.Passkeys > 0, factor.U2F: facts.U2F > 0, factor.VirtualMFA: facts.VirtualMFA}
+	for _, one := range []factor.Method{factor.Passkey, factor.U2F, factor.VirtualMFA} {
+		if bound[one] && (one.Strength() > m.Strength() || one == factor.U2F && m == factor.Passkey) {
+			methods = append(methods, one)
+		}
+	}
+	return methods
 }
 
 func (p *Pages) showProtection(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -101,7 +136,7 @@ func (p *Pages) showProtection(w http.ResponseWriter, r *http.Request, s prove.S
 	}
 	on := o.Facts.Protection
 	return p.protection.Render(w, r, http.StatusOK, protectionPage{Base: p.kit.SignedBase(w, r, s), On: on.On(), Method: on.Method, Authenticator: authenticator(o, on.Method),
-		Scenarios: scenarioRows(on.Scenarios), Since: on.Since, ChangedAt: on.ChangedAt, VirtualMFA: o.Facts.VirtualMFA, CodesLeft: o.CodesLeft, NewCodes: codes != nil})
+		Scenarios: scenarioRows(on.Scenarios), Since: on.Since, ChangedAt: on.ChangedAt, Bound: always(o.Facts), Stronger: stronger(o.Facts, on.Method), CodesLeft: o.CodesLeft, NewCodes: codes != nil})
 }
 
 func (p *Pages) showProtectionForm(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -124,6 +159,9 @@ func (p *Pages) renderProtectionForm(w http.ResponseWriter, r *http.Request, sta
 	b.Path = "/security/protection/setup"
 	data := protectionFormPage{Base: b, Edit: o.Facts.Protection.On(), Scenarios: scenarioRows(chosen)}
 	for _, one := range policy.ProtectionMethods {
+		if one == factor.Passkey && p.flow.Passkeys == nil && m != one {
+			continue // this server has no name that passkeys work under
+		}
 		data.Methods = append(data.Methods, methodRow{one, one == m, authenticator(o, one) != "", authenticator(o, one), p.flow.Sending.Can(one) != nil})
 	}
 	return p.protectionForm.Render(w, r, status, data)
@@ -183,6 +221,8 @@ func (p *Pages) renderProtectionStep(w http.ResponseWriter, r *http.Request, s p
 		return page.Part{Step: step, Of: 2}
 	}
 	switch {
+	case u.Step == selfservice.StepPasskey:
+		return p.newPasskey(w, r, s, status, passkeyNewPage{Base: b, Action: "/security/protection/passkey", Ceremony: id, Cancel: cancel, Options: u.Options})
 	case u.Step == selfservice.StepDevice:
 		return p.enrol.Key(w, r, status, page.KeyPage{Base: b, Binding: u.Binding, DeviceName: typed.Get("name"), One: true, Action: "/security/protection/device", Cancel: cancel})
 	case u.Step == selfservice.StepNumber, u.Step == selfservice.StepCode && u.NewOne && number:
@@ -200,17 +240,25 @@ func (p *Pages) renderProtectionStep(w http.ResponseWriter, r *http.Request, s p
 		return p.enrol.Confirm(w, r, status, data)
 	}
 	data := protectionConfirmPage{Base: b, Ceremony: id, Edit: u.Present.On(), Method: u.Wanted.Method, Scenarios: scenarioRows(u.Wanted.Scenarios),
-		Missing: u.Wanted.Method == factor.VirtualMFA && !u.Facts.VirtualMFA || u.Wanted.Method == factor.SMS && !u.Facts.Phone}
+		Missing: unset(u.Facts, u.Wanted.Method), Stronger: stronger(u.Facts, u.Wanted.Method)}
 	if data.Edit {
 		data.Added, data.Dropped = lacking(u.Wanted, u.Present), lacking(u.Present, u.Wanted)
 		if u.Present.Method != u.Wanted.Method {
 			data.Unused = u.Present.Method
 		}
 	}
-	if u.Facts.VirtualMFA && factor.VirtualMFA.Strength() > u.Wanted.Method.Strength() {
-		data.Stronger = []factor.Method{factor.VirtualMFA}
-	}
 	return p.protectionConfirm.Render(w, r, status, data)
+}
+
+// unset reports whether nothing is bound of the method.
+func unset(facts policy.Facts, m factor.Method) bool {
+	switch m {
+	case factor.Passkey:
+		return facts.Passkeys == 0
+	case factor.VirtualMFA:
+		return !facts.VirtualMFA
+	}
+	return !facts.Phone
 }
 
 // lacking are the scenarios of a that b has not.
@@ -285,6 +333,19 @@ func (p *Pages) submitProtectionDevice(w http.ResponseWriter, r *http.Request, s
 	return nil
 }
 
+func (p *Pages) submitProtectionPasskey(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	f, err := p.kit.Form(w, r)
+	if err != nil {
+		return err
+	}
+	token, err := p.flow.SetupPasskey(r.Context(), p.kit.Visitor(r), s, f.Get("c"), f.Get("name"), []byte(f.Get("credential")))
+	if err != nil {
+		return p.protectionRefused(w, r, s, f, err)
+	}
+	p.protectionSaved(w, r, token)
+	return nil
+}
+
 func (p *Pages) submitProtectionPhone(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
 	f, err := p.kit.Form(w, r)
 	if err != nil {
@@ -331,8 +392,9 @@ func (p *Pages) showProtectionOff(w http.ResponseWriter, r *http.Request, s prov
 		p.kit.SeeOther(w, r, "/security/protection")
 		return nil
 	}
-	return p.protectionOff.Render(w, r, http.StatusOK, protectionOffPage{p.kit.SignedBase(w, r, s), o.Facts.Protection.Method, o.Facts.VirtualMFA,
-		!o.Facts.VirtualMFA && !s.Identity.PasswordAlone, s.Identity.Email})
+	bound := always(o.Facts)
+	return p.protectionOff.Render(w, r, http.StatusOK, protectionOffPage{p.kit.SignedBase(w, r, s), o.Facts.Protection.Method, bound,
+		bound == "" && !s.Identity.PasswordAlone, s.Identity.Email})
 }
 
 func (p *Pages) submitProtectionOff(w http.ResponseWriter, r *http.Request, s prove.Signed) error {

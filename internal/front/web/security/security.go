@@ -45,6 +45,11 @@ type Pages struct {
 	welcome    page.Page[welcomePage]
 	reminder   page.Page[reminderPage]
 
+	passkeys      page.Page[passkeysPage]
+	passkeyNew    page.Page[passkeyNewPage]
+	passkey       page.Page[passkeyPage]
+	passkeyRemove page.Page[passkeyRemovePage]
+
 	emailForm   page.Page[emailFormPage]
 	phone       page.Page[phonePage]
 	phoneRemove page.Page[phoneRemovePage]
@@ -80,6 +85,11 @@ func New(k *page.Kit, f *selfservice.Flow, v *verify.Flow) *Pages {
 		enrol:      page.NewEnrolment(k, func() prove.Sending { return f.Sending }),
 		welcome:    page.New[welcomePage](k, templates, "templates/welcome.html"),
 		reminder:   page.New[reminderPage](k, templates, "templates/reminder.html"),
+
+		passkeys:      page.New[passkeysPage](k, templates, "templates/passkeys.html", "templates/passkeyfacts.html"),
+		passkeyNew:    page.New[passkeyNewPage](k, templates, "templates/passkeynew.html"),
+		passkey:       page.New[passkeyPage](k, templates, "templates/passkey.html", "templates/passkeyfacts.html"),
+		passkeyRemove: page.New[passkeyRemovePage](k, templates, "templates/passkeyremove.html"),
 
 		emailForm:   page.New[emailFormPage](k, templates, "templates/emailform.html"),
 		phone:       page.New[phonePage](k, templates, "templates/phone.html"),
@@ -127,12 +137,22 @@ func (p *Pages) Mount(t *request.Router) {
 	t.Handle("POST /security/protection/setup", k.For(page.Owners, "", p.submitProtectionForm))
 	t.Handle("GET /security/protection/confirm", k.For(page.Owners, "", p.showProtectionStep))
 	t.Handle("POST /security/protection/confirm", k.For(page.Owners, policy.ManageMFA, p.submitProtectionConfirm))
+	t.Handle("POST /security/protection/passkey", k.For(page.Owners, policy.ManageMFA, p.submitProtectionPasskey))
 	t.Handle("POST /security/protection/device", k.For(page.Owners, policy.ManageMFA, p.submitProtectionDevice))
 	t.Handle("POST /security/protection/phone", k.For(page.Owners, policy.ManageMFA, p.submitProtectionPhone))
 	t.Handle("POST /security/protection/code", k.For(page.Owners, policy.ManageMFA, p.submitProtectionCode))
 	t.Handle("POST /security/protection/code/send", k.For(page.Owners, policy.ManageMFA, p.sendProtectionCode))
 	t.Handle("GET /security/protection/off", k.For(page.Owners, "", p.showProtectionOff))
 	t.Handle("POST /security/protection/off", k.For(page.Owners, policy.ManageMFA, p.submitProtectionOff))
+	t.Handle("GET /security/passkeys", k.For(page.Anyone, "", p.showPasskeys))
+	t.Handle("GET /security/passkeys/new", k.Gated(policy.ManageMFA, p.showPasskeyNew))
+	t.Handle("POST /security/passkeys/new", k.Gated(policy.ManageMFA, p.submitPasskeyNew))
+	t.Handle("GET /security/passkeys/{id}", k.For(page.Anyone, "", p.showPasskey))
+	t.Handle("POST /security/passkeys/{id}", k.For(page.Anyone, "", p.renamePasskey))
+	t.Handle("GET /security/passkeys/{id}/remove", k.Gated(policy.ManageMFA, p.showPasskeyRemove))
+	t.Handle("POST /security/passkeys/{id}/remove", k.Gated(policy.ManageMFA, p.submitPasskeyRemove))
+	t.Handle("GET /security/passkeys/{id}/upgrade", k.Gated(policy.ManageMFA, p.showPasskeyUpgrade))
+	t.Handle("POST /security/passkeys/{id}/upgrade", k.Gated(policy.ManageMFA, p.submitPasskeyUpgrade))
 	t.Handle("GET /security/virtual-mfa", k.For(page.Anyone, "", p.showVirtualMFA))
 	t.Handle("GET /security/virtual-mfa/bind", k.Gated(policy.ManageMFA, p.showBind))
 	t.Handle("POST /security/virtual-mfa/bind", k.Gated(policy.ManageMFA, p.submitBind))
@@ -297,8 +317,10 @@ func (p *Pages) keep(w http.ResponseWriter, r *http.Request, _ prove.Signed) err
 
 type settingsPage struct {
 	page.Base
-	O       selfservice.Overview
-	Checkup []check
+	O           selfservice.Overview
+	Cards       []passkeyCard
+	Checkup     []check
+	PasskeysOff bool // this server has no name that passkeys work under
 }
 
 // A check is one thing to look at.
@@ -312,12 +334,15 @@ func (p *Pages) showSettings(w http.ResponseWriter, r *http.Request, s prove.Sig
 	if err != nil {
 		return err
 	}
-	data := settingsPage{Base: p.kit.SignedBase(w, r, s), O: o}
+	data := settingsPage{Base: p.kit.SignedBase(w, r, s), O: o, PasskeysOff: p.flow.Passkeys == nil}
 	data.Wide, data.Nav = true, "security"
+	data.Cards = cards(data.Base, o.Passkeys)
 	switch {
 	case !o.Facts.MFA():
 		data.Checkup = append(data.Checkup, check{"no_mfa", "/security/virtual-mfa/bind", 0})
-	case !o.Facts.VirtualMFA:
+	case onlyHere(o):
+		data.Checkup = append(data.Checkup, check{"only_here", passkeysPath, 0})
+	case !o.Facts.VirtualMFA && len(o.Passkeys) == 0:
 		data.Checkup = append(data.Checkup, check{"only_sms", "/security/virtual-mfa/bind", 0})
 	}
 	if slices.ContainsFunc(s.Session.Proofs, func(p factor.Proof) bool { return p.Method == factor.RecoveryCode }) {
@@ -327,6 +352,8 @@ func (p *Pages) showSettings(w http.ResponseWriter, r *http.Request, s prove.Sig
 			link = "/security/protection"
 		case o.Facts.VirtualMFA:
 			link = "/security/virtual-mfa"
+		case len(o.Passkeys) > 0:
+			link = passkeysPath
 		}
 		data.Checkup = append(data.Checkup, check{"lost", link, 0})
 	}

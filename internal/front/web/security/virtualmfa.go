@@ -173,6 +173,7 @@ type unbindPage struct {
 	Managed      bool // administrators alone unbind it
 	CodesStay    bool // something else is bound for which recovery codes stand in
 	MFAStays     bool // signing in still takes a second step
+	ByPasskey    bool // which is a passkey or U2F key
 	Email        string
 }
 
@@ -190,6 +191,7 @@ func (p *Pages) showUnbind(w http.ResponseWriter, r *http.Request, s prove.Signe
 	without.VirtualMFA = false
 	data.PasswordLong, data.CodesStay = s.Identity.PasswordAlone || without.MFA(), without.SecondFactor()
 	data.MFAStays = without.MFA()
+	data.ByPasskey = data.MFAStays && len(o.Passkeys) > 0
 	if data.PasswordLong && !data.Protects && !data.Managed {
 		if ok, err := p.verified(w, r, s, selfservice.Unbind(o.VirtualMFA.ID).About(o.VirtualMFA.Name)); err != nil || !ok {
 			return err

@@ -42,7 +42,7 @@ func (p *Pages) showWelcome(w http.ResponseWriter, r *http.Request, s prove.Sign
 	}
 	data := welcomePage{Base: p.kit.SignedBase(w, r, s), O: o, GoOn: onward(q), Managed: o.MFAManaged, Part: page.Part{Step: 3, Of: 3}}
 	for _, m := range o.Facts.Bindable() {
-		if p.flow.Sending.Can(m) == nil {
+		if p.flow.Sending.Can(m) == nil && (m != factor.Passkey || p.flow.Passkeys != nil) {
 			data.Second = append(data.Second, m)
 		}
 	}
@@ -52,8 +52,9 @@ func (p *Pages) showWelcome(w http.ResponseWriter, r *http.Request, s prove.Sign
 // reminderPage says, once a day, until when a device must be bound.
 type reminderPage struct {
 	page.Base
-	Until time.Time
-	GoOn  string
+	Until     time.Time
+	GoOn      string
+	NoPasskey bool // this server has no name that passkeys work under
 }
 
 func (p *Pages) showReminder(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -69,13 +70,17 @@ func (p *Pages) showReminder(w http.ResponseWriter, r *http.Request, s prove.Sig
 		p.kit.SeeOther(w, r, onward(q))
 		return nil
 	}
-	return p.reminder.Render(w, r, http.StatusOK, reminderPage{p.kit.SignedBase(w, r, s), o.Facts.Settings.GraceUntil, onward(q)})
+	return p.reminder.Render(w, r, http.StatusOK, reminderPage{p.kit.SignedBase(w, r, s), o.Facts.Settings.GraceUntil, onward(q), p.flow.Passkeys == nil})
 }
 
-// afterCodes is where the page of new codes leads on: in the first sign-in to
-// its end, else to the settings.
+// afterCodes is where the page of new codes leads on: to the passkey they came
+// with, in the first sign-in to its end, else to the settings.
 func afterCodes(f request.Form) string {
-	if to := prove.LocalPath(f.Get("return_to")); to != "" {
+	to := prove.LocalPath(f.Get("return_to"))
+	if fromPasskey(to) {
+		return to
+	}
+	if to != "" {
 		return "/security/welcome?return_to=" + url.QueryEscape(to)
 	}
 	return "/security"

@@ -69,6 +69,10 @@ func (p *Pages) renderBind(w http.ResponseWriter, r *http.Request, status int, b
 	}
 	b.Path = here
 	step := page.Part{Step: 2, Of: 3}
+	if m == factor.Passkey {
+		b.Passkeys = true
+		return p.passkey.Render(w, r, status, passkeyPage{Base: b, Who: progress.Name, NotYou: cancel, Ceremony: progress.Ceremony, Another: choice, Options: s.Passkey, Part: step})
+	}
 	if m == factor.VirtualMFA {
 		data := page.KeyPage{Base: b, Binding: s.Key, DeviceName: typed.Get("name"), One: true, Action: "/signin/bind/device", Another: choice, Who: progress.Name, Cancel: cancel, Part: step}
 		data.Help = b.Problem != nil && (b.Problem.Code == factor.ErrCodeWrong.Code || b.Problem.Code == factor.ErrCodeStale.Code)

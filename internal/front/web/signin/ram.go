@@ -15,6 +15,7 @@ type ramPage struct {
 	Action, Username, ReturnTo string
 	Domain                     string // that a name without one belongs to; empty: none is known
 	Suffix                     string
+	Door                       door
 }
 
 // domain is the domain of the door: of the path, else the one that was used
@@ -34,6 +35,7 @@ func (p *Pages) domain(r *http.Request) string {
 
 func (p *Pages) renderRAM(w http.ResponseWriter, r *http.Request, status int, b page.Base, domain, username, returnTo string) error {
 	data := ramPage{Base: b, Action: "/signin/ram", Domain: domain, Suffix: p.flow.Suffix, Username: username, ReturnTo: returnTo}
+	data.Passkeys, data.Door = p.flow.Passkeys != nil, p.door(true, domain, returnTo)
 	if domain != "" {
 		data.Action += "/" + url.PathEscape(domain)
 	}

@@ -37,6 +37,7 @@ type Pages struct {
 	ram       page.Page[ramPage]
 	choose    page.Page[choosePage]
 	password  page.Page[passwordPage]
+	passkey   page.Page[passkeyPage]
 
 	// KeepLocale keeps the language of messages to someone signed in.
 	KeepLocale func(r *http.Request, s prove.Signed, tag string) error
@@ -46,6 +47,7 @@ type signInPage struct {
 	page.Base
 	Username, ReturnTo string
 	SignUp             bool
+	Door               door
 }
 
 type signedOutPage struct{ page.Base }
@@ -63,6 +65,7 @@ func New(k *page.Kit, f *flow.Flow, u *signup.Flow) *Pages {
 		ram:       page.New[ramPage](k, templates, "templates/ram.html"),
 		choose:    page.New[choosePage](k, templates, "templates/choose.html"),
 		password:  page.New[passwordPage](k, templates, "templates/newpassword.html"),
+		passkey:   page.New[passkeyPage](k, templates, "templates/bindpasskey.html"),
 	}
 }
 
@@ -72,6 +75,9 @@ func (p *Pages) Mount(t *request.Router) {
 	t.Handle("GET /{$}", k.Handle(p.home))
 	t.Handle("GET /signin", k.Handle(p.showSignIn))
 	t.Handle("POST /signin", k.Handle(p.submitSignIn))
+	t.Handle("POST /signin/passkey/options", k.Handle(p.passkeyOptions))
+	t.Handle("POST /signin/passkey", k.Handle(p.submitPasskey))
+	t.Handle("POST /signin/bind/passkey", k.Handle(p.submitBindPasskey))
 	t.Handle("GET /signin/verify", k.Handle(p.underWay(p.showVerify)))
 	t.Handle("GET /signin/ram", k.Handle(p.showRAM))
 	t.Handle("POST /signin/ram", k.Handle(p.submitRAM))
@@ -111,7 +117,7 @@ func (p *Pages) showSignIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return p.signIn.Render(w, r, http.StatusOK, signInPage{Base: p.kit.Base(w, r), ReturnTo: prove.LocalPath(q.Get("return_to")), SignUp: p.signup.Open})
+	return p.renderSignIn(w, r, http.StatusOK, p.kit.Base(w, r), "", prove.LocalPath(q.Get("return_to")))
 }
 
 func (p *Pages) submitSignIn(w http.ResponseWriter, r *http.Request) error {
@@ -121,12 +127,12 @@ func (p *Pages) submitSignIn(w http.ResponseWriter, r *http.Request) error {
 		progress, err = p.flow.Begin(r.Context(), p.kit.Visitor(r), prove.Door{}, f.Get("username"), f.Get("password"), f.Get("return_to"))
 	}
 	if err != nil {
-		data := signInPage{Base: p.kit.Base(w, r), Username: f.Get("username"), ReturnTo: prove.LocalPath(f.Get("return_to")), SignUp: p.signup.Open}
-		status, ok := p.refuseDoor(w, r, &data.Base, err)
+		b := p.kit.Base(w, r)
+		status, ok := p.refuseDoor(w, r, &b, err)
 		if !ok {
 			return err
 		}
-		return p.signIn.Render(w, r, status, data)
+		return p.renderSignIn(w, r, status, b, f.Get("username"), prove.LocalPath(f.Get("return_to")))
 	}
 	p.begun(w, r, progress)
 	return nil
@@ -176,10 +182,13 @@ func (p *Pages) goOn(w http.ResponseWriter, r *http.Request, progress flow.Progr
 	if to == "" {
 		to = "/security"
 	}
+	if id := progress.Session.Passkey; id != "" { // what was made, and what that means
+		to = "/security/passkeys/" + url.PathEscape(id) + "?created=1&return_to=" + url.QueryEscape(to)
+	}
 	switch {
 	case progress.Session.Codes != nil:
 		to = "/security/recovery-codes/new?return_to=" + url.QueryEscape(to)
-	case progress.Session.Bound:
+	case progress.Session.Bound && progress.Session.Passkey == "":
 		to = "/security/welcome?return_to=" + url.QueryEscape(to)
 	case !progress.Reminder.IsZero():
 		to = "/security/reminder?return_to=" + url.QueryEscape(to)
@@ -210,7 +219,7 @@ func (p *Pages) startAgain(w http.ResponseWriter, r *http.Request, id string, er
 		return p.renderRAM(w, r, request.Status(err), b, domain, "", "")
 	}
 	b.Path = "/signin"
-	return p.signIn.Render(w, r, request.Status(err), signInPage{Base: b, SignUp: p.signup.Open})
+	return p.renderSignIn(w, r, request.Status(err), b, "", "")
 }
 
 func (p *Pages) askPage(b page.Base, progress flow.Progress) page.Proof {
