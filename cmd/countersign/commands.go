@@ -14,6 +14,7 @@ import (
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/message"
 	"countersign/internal/domain/throttle/simulation"
+	"countersign/internal/server"
 	"countersign/internal/store"
 )
 
@@ -41,6 +42,9 @@ func (serveCmd) Run(w *world) error {
 		}
 	} else if w.config.SMTP.Address == "" {
 		fmt.Fprintln(w.err, "countersign: no mail server is configured (smtp_address): codes cannot be sent")
+	}
+	if off := w.config.PasskeysOff(); off != "" {
+		fmt.Fprintf(w.err, "countersign: %s\n", off)
 	}
 	fmt.Fprintf(w.out, "Countersign is at %s\n", w.config.PublicURL)
 	setup, err := s.SetupURL(w.ctx)
@@ -282,8 +286,31 @@ func (configCheckCmd) Run(w *world) error {
 	case w.config.Dev:
 		texts = "the development outbox"
 	}
-	_, err := fmt.Fprintf(w.out, "The settings are right.\nlisten      %s\npublic url  %s\ndatabase    %s\nkeys        %s\nmail        %s\ntexts       %s\nram users   name@alias.%s\n", w.config.Listen, w.config.PublicURL, database, w.config.Keys, mail, texts, w.config.RAMSuffix)
+	passkeys, err := passkeysChecked(w.config)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w.out, "The settings are right.\nlisten      %s\npublic url  %s\ndatabase    %s\nkeys        %s\nmail        %s\ntexts       %s\npasskeys    %s\nram users   name@alias.%s\n", w.config.Listen, w.config.PublicURL, database, w.config.Keys, mail, texts, passkeys, w.config.RAMSuffix)
 	return err
+}
+
+// passkeysChecked says what passkeys belong to, after a look into the metadata.
+func passkeysChecked(c *config.Config) (string, error) {
+	if off := c.PasskeysOff(); off != "" {
+		return strings.TrimPrefix(off, "passkeys are "), nil
+	}
+	line := "of " + c.Passkey.RPID
+	if c.Passkey.Attestation == "direct" {
+		line += ", with attestation"
+	}
+	if c.Passkey.Metadata != "" {
+		_, until, err := server.Metadata(c.Passkey.Metadata)
+		if err != nil {
+			return "", err
+		}
+		line += ", metadata until " + until.Format("2006-01-02")
+	}
+	return line, nil
 }
 
 type simulate struct {

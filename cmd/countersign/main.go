@@ -33,6 +33,7 @@ type cli struct {
 	Account accountCmd `cmd:"" help:"Create and list accounts."`
 	Audit   auditCmd   `cmd:"" help:"Check what was recorded."`
 	Key     keyCmd     `cmd:"" help:"Change the keys that seal secrets."`
+	Import  importCmd  `cmd:"" help:"Bring in what people bound elsewhere."`
 	Outbox  outboxCmd  `cmd:"" help:"See what could not be sent."`
 	SMS     smsCmd     `cmd:"" name:"sms" help:"See what text messages were sent, and try one."`
 	Check   checkCmd   `cmd:"" name:"config" help:"Check the settings."`

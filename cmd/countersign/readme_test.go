@@ -33,7 +33,7 @@ func TestReadmeHasEverySetting(t *testing.T) {
 		}
 		n++
 		key := strings.ReplaceAll(flag.Name, "-", "_")
-		for _, group := range []string{"quota", "smtp", "sms", "argon2"} {
+		for _, group := range []string{"quota", "passkey", "smtp", "sms", "argon2"} {
 			if rest, ok := strings.CutPrefix(key, group+"_"); ok {
 				key = group + "." + rest
 			}

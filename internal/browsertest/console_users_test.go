@@ -10,6 +10,7 @@ import (
 	"countersign/internal/browsertest"
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/factor"
+	"countersign/internal/domain/passkey"
 	"countersign/internal/domain/session"
 	"countersign/internal/store"
 	"countersign/internal/store/storetest"
@@ -54,11 +55,33 @@ func crew(s *testkit.Site) {
 			if err == nil && u.name == "ada" {
 				err = tx.AddSession(session.Session{ID: "ada-1", Account: i.Account, Identity: i.ID, Epoch: 1, CreatedAt: s.Now(), ExpiresAt: s.Now().Add(time.Hour), Address: "203.0.113.7", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", Unusual: "network"}, []byte("0123456789abcdef0123456789abcdef"))
 			}
+			for _, k := range keysOf(u.name) {
+				if k.Account, k.Identity, k.CreatedAt = i.Account, i.ID, s.Now(); err == nil {
+					err = tx.AddPasskey(k)
+				}
+			}
 			if err == nil && u.name == "grace.hopper-of-the-very-long-names" {
 				err = tx.SetEnrolment(i.Account, i.ID, store.Enrolment{Kind: store.Reenrol, TicketHash: []byte("x"), CreatedAt: s.Now(), OpensAt: s.Now(), ExpiresAt: s.Now().Add(24 * time.Hour)})
 			}
 			return err
 		})
+	}
+}
+
+// keysOf are the passkeys of one of the crew: saved by a password manager, on a
+// key that may have been copied, and under the old protocol.
+func keysOf(name string) []store.Passkey {
+	if name != "ada" {
+		return nil
+	}
+	keychain, _ := passkey.ParseAAGUID("fbfc3007-154e-4ecc-8c0b-6e020557d7bd")
+	yubikey, _ := passkey.ParseAAGUID("cb69481e-8ff7-4039-93ec-0a2729a154a8")
+	const agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+	used := time.Now().Add(-3 * time.Hour)
+	return []store.Passkey{
+		{ID: "ada-phone", Name: "Ada's phone", LastUsedAt: used, LastUsedFrom: "203.0.113.7", LastUsedAgent: agent, Credential: passkey.Credential{ID: []byte("ada 1"), PublicKey: []byte("key"), AAGUID: keychain, BackupEligible: true, BackedUp: true}},
+		{ID: "ada-key", Name: "The key on the ring with the very long name that fits", CreatedFrom: "203.0.113.7", CopiedAt: used, LastUsedAt: used, LastUsedFrom: "203.0.113.7", LastUsedAgent: agent, Credential: passkey.Credential{ID: []byte("ada 2"), PublicKey: []byte("key"), AAGUID: yubikey}},
+		{ID: "ada-old", Name: "Old key", CreatedFrom: "203.0.113.7", Credential: passkey.Credential{ID: []byte("ada 3"), PublicKey: []byte("key"), AppID: "https://id.example.com/app.json"}},
 	}
 }
 
@@ -75,7 +98,7 @@ func TestTheConsoleShowsWhoIsProtected(t *testing.T) {
 		"list": "", "no-match": "?q=zzz", "new": "/new", "new-many": "/new?many=1",
 		"overview": "/user-ada", "authentication": "/user-ada/authentication", "sessions": "/user-ada/sessions", "activity": "/user-ada/activity",
 		"pending": "/user-grace.hopper-of-the-very-long-names/authentication", "edit": "/user-ada/edit", "role": "/user-ada/role", "signin": "/user-ada/signin", "signin-new": "/user-hiro/signin",
-		"delete": "/user-ada/delete", "unbind": "/user-ada/unbind?method=virtual_mfa", "ticket": "/user-grace.hopper-of-the-very-long-names/ticket",
+		"delete": "/user-ada/delete", "unbind": "/user-ada/unbind?method=virtual_mfa", "unbind-passkey": "/user-ada/unbind?method=passkey&device=ada-key", "ticket": "/user-grace.hopper-of-the-very-long-names/ticket",
 	} {
 		p.Visit("/console/users" + path)
 		p.Look("console-" + name)
@@ -83,6 +106,13 @@ func TestTheConsoleShowsWhoIsProtected(t *testing.T) {
 	p.Visit("/console/users")
 	browsertest.Eval[any](p.Tab, `document.querySelector('[value="user-carol"]').click(), 0`)
 	p.Look("console-chosen")
+	p.Visit("/console/settings")
+	p.Click("#no_synced")
+	p.Type("#passkey_models", "fbfc3007-154e-4ecc-8c0b-6e020557d7bd, cb69481e-8ff7-4039-93ec-0a2729a154a8 12345678-1234-1234-1234-123456789012")
+	p.previews()
+	p.Look("settings-models-preview")
+	p.Follow("form[action='/console/settings'] button")
+	p.Look("settings-models")
 }
 
 // A user is created, disabled with another, and helped after a lost device, by

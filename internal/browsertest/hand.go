@@ -81,7 +81,7 @@ func (b *Tab) Type(selector, text string) {
 }
 
 // Submit is the button of the main form.
-const Submit = "main form > .button"
+const Submit = "main form:not([data-passkey]) > .button"
 
 // Text is what can be read under a selector.
 func (b *Tab) Text(selector string) string {

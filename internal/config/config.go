@@ -44,10 +44,11 @@ type Config struct {
 	LogFormat      string        `help:"text or json." enum:"text,json" default:"text"`
 	Dev            bool          `help:"Development mode: messages go to a page and the terminal, the clock can be moved. For this machine only."`
 
-	Quota  Quota  `embed:"" prefix:"quota-"`
-	SMTP   SMTP   `embed:"" prefix:"smtp-"`
-	SMS    SMS    `embed:"" prefix:"sms-"`
-	Argon2 Argon2 `embed:"" prefix:"argon2-"`
+	Quota   Quota   `embed:"" prefix:"quota-"`
+	Passkey Passkey `embed:"" prefix:"passkey-"`
+	SMTP    SMTP    `embed:"" prefix:"smtp-"`
+	SMS     SMS     `embed:"" prefix:"sms-"`
+	Argon2  Argon2  `embed:"" prefix:"argon2-"`
 }
 
 // SMTP says how mail is sent.
@@ -103,6 +104,9 @@ func (c *Config) Check() error {
 		if c.Dev && !local(u.Hostname()) {
 			say("dev", "development mode is for this machine only, but public_url is %s", c.PublicURL)
 		}
+		if err := c.checkRPID(); err != nil {
+			say("passkey_rp_id", "%w", err)
+		}
 	}
 	if c.Dev && !local(host) {
 		say("dev", "development mode is for this machine only, but listen is %s", c.Listen)
@@ -136,6 +140,7 @@ func (c *Config) Check() error {
 		wrong = append(wrong, err)
 	}
 	wrong = append(wrong, c.checkUsers()...)
+	wrong = append(wrong, c.checkPasskeys()...)
 	wrong = append(wrong, c.checkArgon2()...)
 	wrong = append(wrong, c.checkSMTP()...)
 	wrong = append(wrong, c.checkSMS()...)

@@ -41,7 +41,8 @@ func TestASettingsFileIsReadStrictly(t *testing.T) {
 
 func FuzzSettingsFile(f *testing.F) {
 	for _, s := range []string{"", "listen: localhost:1", "smtp: {address: 'a:1', from: a@b}", "dev: true", "a: &a [*a]", "1: 2", "? [a]: b", "argon2: {memory: 19456}", "trusted_proxies: [1, {a: b}]", "listen: !!binary AA==", "\xff", "session_idle: 5m\nsession_idle: 6m",
-		"sms: {provider: hook, url: 'https://a', secret: s, countries: [cn, JP]}", "sms: {provider: smpp, url: 'a:1', account: a, countries: all, header: 'X: y'}", "sms: {countries: \"\\xff,,\", ceiling: -1}", "sms: {secret_file: /dev/null, provider: twilio}"} {
+		"sms: {provider: hook, url: 'https://a', secret: s, countries: [cn, JP]}", "sms: {provider: smpp, url: 'a:1', account: a, countries: all, header: 'X: y'}", "sms: {countries: \"\\xff,,\", ceiling: -1}", "sms: {secret_file: /dev/null, provider: twilio}",
+		"public_url: https://id.example.com\npasskey: {rp_id: example.com, origins: [https://example.net], attestation: direct, allow: [ee882879-721c-4913-9775-3dfcce97072a]}", "public_url: https://[::1]\npasskey: {rp_id: '::1', origins: 'https://[,,', deny: \"\\xff\"}"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

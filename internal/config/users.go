@@ -11,6 +11,7 @@ type Quota struct {
 	Users         int `help:"RAM users of an account." default:"5000"`
 	MFADevices    int `help:"Virtual MFA devices of an account." name:"mfa-devices" default:"5000"`
 	PhoneAccounts int `help:"Accounts that one telephone number serves." name:"phone-accounts" default:"6"`
+	Passkeys      int `help:"Passkeys of a user; security keys of the old type (U2F) are counted apart." default:"5"`
 }
 
 // DefaultSuffix is the suffix of a server whose operator sets none.
@@ -33,7 +34,7 @@ func (c *Config) checkUsers() (wrong []error) {
 	for _, q := range []struct {
 		key string
 		n   int
-	}{{"users", c.Quota.Users}, {"mfa_devices", c.Quota.MFADevices}, {"phone_accounts", c.Quota.PhoneAccounts}} {
+	}{{"users", c.Quota.Users}, {"mfa_devices", c.Quota.MFADevices}, {"phone_accounts", c.Quota.PhoneAccounts}, {"passkeys", c.Quota.Passkeys}} {
 		if q.n < 1 {
 			wrong = append(wrong, fmt.Errorf("quota_%s: must be at least 1", q.key))
 		}

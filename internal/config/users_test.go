@@ -51,11 +51,11 @@ func TestQuotasAreTheDocumentedOnesUnlessSet(t *testing.T) {
 	if made.Quotas() != account.DefaultQuotas || made.RAMSuffix != config.DefaultSuffix {
 		t.Errorf("without the command line: %+v, %q", made.Quotas(), made.RAMSuffix)
 	}
-	if c, err = parse("ram_suffix: ram.example.com\nquota: {users: 1, mfa_devices: 2, phone_accounts: 3}"); err != nil || c.Check() != nil ||
-		c.Quotas() != (account.Quotas{Users: 1, MFADevices: 2, PhoneAccounts: 3}) || c.RAMSuffix != "ram.example.com" {
+	if c, err = parse("ram_suffix: ram.example.com\nquota: {users: 1, mfa_devices: 2, phone_accounts: 3, passkeys: 4}"); err != nil || c.Check() != nil ||
+		c.Quotas() != (account.Quotas{Users: 1, MFADevices: 2, PhoneAccounts: 3, Passkeys: 4}) || c.RAMSuffix != "ram.example.com" {
 		t.Errorf("by a file: %+v, %q, %v", c.Quotas(), c.RAMSuffix, err)
 	}
-	for _, key := range []string{"users", "mfa_devices", "phone_accounts"} {
+	for _, key := range []string{"users", "mfa_devices", "phone_accounts", "passkeys"} {
 		for _, n := range []string{"0", "-1"} {
 			c, err := parse("quota: {" + key + ": " + n + "}")
 			if err != nil {

@@ -76,7 +76,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (*Server, erro
 	if err != nil {
 		return nil, errors.Join(err, s.DB.Close())
 	}
-	prover := &prove.Prover{DB: s.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: c.FleetAlarm, Sending: s.sending(), Quotas: c.Quotas(), Suffix: c.RAMSuffix,
+	prover := &prove.Prover{DB: s.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: c.FleetAlarm, Sending: s.sending(), Quotas: c.Quotas(), Suffix: c.RAMSuffix, Passkeys: relyingParty(&c),
 		Service: message.Service{Name: c.ServiceName, URL: c.PublicURL, Contact: c.Contact}}
 	s.SignUp = &signup.Flow{Prover: prover, Open: c.SignUp == "open"}
 	s.SignIn = &signin.Flow{Prover: prover, Lifetimes: c.Lifetimes()}
@@ -132,6 +132,9 @@ func (s *Server) Build(out io.Writer) error {
 	own.OnVerified("/console/resume", administration.Resume)
 	routes.Handle("GET /assets/{hash}/{name}", kit.Handle(kit.ServeAsset))
 	routes.Handle("GET /.well-known/change-password", http.RedirectHandler("/security/password", http.StatusFound))
+	if err := errors.Join(s.mountPasskeys(routes), s.loadMetadata()); err != nil {
+		return err
+	}
 	json := &api.API{Flow: s.SignIn, Guard: guard, Log: s.log, SessionCookie: kit.CookieName(page.CookieSession), Secure: secure}
 	json.Mount(routes)
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { health(w, http.StatusOK, "ok") })

@@ -1,0 +1,4 @@
+package server
+
+// ReadMetadata is Metadata with another root.
+var ReadMetadata = readMetadata
