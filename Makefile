@@ -41,7 +41,7 @@ bench: ## Measure
 fuzz: ## Fuzz every target for 20 seconds
 	@grep -rnoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' internal cmd | while IFS=: read -r file _ name; do \
 		echo "$$(dirname $$file) $${name#func }"; \
-		go test -run='^$$' -fuzz="^$${name#func }$$" -fuzztime=20s ./$$(dirname $$file) </dev/null || exit 1; \
+		go test -run='^$$' -fuzz="^$${name#func }$$" -fuzztime=20s -fuzzminimizetime=1s ./$$(dirname $$file) </dev/null || exit 1; \
 	done
 
 .PHONY: golden

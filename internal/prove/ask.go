@@ -2,6 +2,7 @@ package prove
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,7 +97,8 @@ func (p *Prover) offerKeys(tx *store.Tx, i account.Identity, c ceremony.Ceremony
 		}
 	}
 	o.Device = strings.Join(names, ", ")
-	if o.Down = p.Passkeys == nil; o.Down {
+	usable := func(k store.Passkey) bool { return p.Passkeys.Answers(k.Credential) }
+	if o.Down = p.Passkeys == nil || !slices.ContainsFunc(keys, usable); o.Down {
 		return nil
 	}
 	o.Options, err = p.request(tx, c, keys, false)

@@ -156,6 +156,12 @@ func (p *Prover) prepareKey(ctx context.Context, v Visitor, i account.Identity, 
 	}
 	a.proof = &factor.Proof{}
 	return func(tx *store.Tx) error {
+		if refusal == nil && p.Passkeys == nil {
+			refusal = passkey.ErrOff
+		}
+		if refusal == nil {
+			refusal = p.Passkeys.Sound(read, false)
+		}
 		if refusal != nil {
 			return refusal
 		}
@@ -173,9 +179,6 @@ func (p *Prover) prepareKey(ctx context.Context, v Visitor, i account.Identity, 
 
 // checkKey checks an answer made with k, of the identity, and notes its use.
 func (p *Prover) checkKey(tx *store.Tx, v Visitor, i account.Identity, k store.Passkey, read *passkey.Answer, alone bool) (proof factor.Proof, err error) {
-	if p.Passkeys == nil {
-		return proof, passkey.ErrOff
-	}
 	if len(read.UserHandle) > 0 || alone {
 		handle, err := tx.PasskeyHandleOf(i.Account, i.ID)
 		if _, err := store.HasRow(err); err != nil {
@@ -265,6 +268,12 @@ func (p *Prover) SignInPasskey(ctx context.Context, v Visitor, ceremonyID string
 
 // discovered finds whose passkey has answered, and checks the answer.
 func (p *Prover) discovered(tx *store.Tx, v Visitor, read *passkey.Answer) (i account.Identity, proof factor.Proof, err error) {
+	if p.Passkeys == nil {
+		return i, proof, passkey.ErrOff
+	}
+	if err := p.Passkeys.Sound(read, true); err != nil {
+		return i, proof, err
+	}
 	k, err := tx.PasskeyByCredential(read.ID)
 	if errors.Is(err, store.ErrNoRow) {
 		return i, proof, passkey.ErrNoSuch
@@ -298,7 +307,12 @@ func (p *Prover) ReadPasskey(ctx context.Context, v Visitor, i account.Identity,
 		c, refusal = p.Passkeys.Register(credential, bindable(i, facts.Settings))
 	}
 	if refusal == nil {
-		return c, nil
+		_, err = p.DB.Read(ctx).PasskeyByCredential(c.ID)
+		taken, err := store.HasRow(err)
+		if !taken || err != nil {
+			return c, err
+		}
+		refusal = passkey.ErrTaken
 	}
 	f := fault.From(refusal)
 	err = p.DB.Write(ctx, v.As(i), func(tx *store.Tx) error {
@@ -325,6 +339,7 @@ func bindable(i account.Identity, s account.Settings) (l passkey.Lists) {
 }
 
 // AddPasskey binds a passkey under the name typed, or under that of its maker.
+// The caller tells of it.
 func (p *Prover) AddPasskey(tx *store.Tx, v Visitor, i account.Identity, c passkey.Credential, typed string) (k store.Passkey, err error) {
 	// Whoever binds at the same time waits here until we are done, and then
 	// counts us too.
@@ -358,9 +373,6 @@ func (p *Prover) AddPasskey(tx *store.Tx, v Visitor, i account.Identity, c passk
 		return k, err
 	}
 	if err := p.enrolled(tx, v, i); err != nil {
-		return k, err
-	}
-	if err := p.Notify(tx, v, i, message.PasskeyAdded); err != nil {
 		return k, err
 	}
 	return k, tx.Record(audit.Event{Account: i.Account, Name: audit.PasskeyCreate, Identity: i.ID, Target: k.ID,

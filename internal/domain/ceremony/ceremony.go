@@ -72,6 +72,7 @@ type Private struct {
 
 	Replaces string              `json:"replaces,omitempty"` // id of the device that goes when the new one stands
 	Bound    bool                `json:"bound,omitempty"`    // a device was bound in this sign-in
+	Passkey  string              `json:"passkey,omitempty"`  // id of the passkey that was, if it was one
 	Shown    []byte              `json:"shown,omitempty"`
 	Path     string              `json:"path,omitempty"` // that the form was posted to
 	Form     map[string][]string `json:"form,omitempty"`

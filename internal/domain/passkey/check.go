@@ -20,6 +20,9 @@ func (rp *RelyingParty) Request(challenge []byte, allow []Credential, alone bool
 	}
 	for _, c := range allow {
 		if c.IsU2F() {
+			if !rp.Answers(c) {
+				continue
+			}
 			if o.Extensions.AppID == "" {
 				o.Extensions.AppID = c.AppID
 			}
@@ -79,19 +82,40 @@ var ErrNoSuch = because(ErrUnknown, "unknown")
 // ErrStale says that the challenge was used, has expired, or is another's.
 var ErrStale = because(ErrExpired, "challenge")
 
+// Sound checks what an answer says by itself, before anybody looks whose
+// passkey it is: nobody learns from a refusal which ones there are.
+func (rp *RelyingParty) Sound(a *Answer, alone bool) error {
+	p := a.parsed
+	if err := rp.checkClient(p.Raw.AssertionResponse.ClientDataJSON, protocol.AssertCeremony); err != nil {
+		return err
+	}
+	auth := &p.Response.AuthenticatorData
+	if err := flagsOf(auth.Flags); err != nil || !alone {
+		return err
+	}
+	hash := sha256.Sum256([]byte(rp.ID))
+	switch {
+	case !bytes.Equal(auth.RPIDHash, hash[:]):
+		return because(ErrRefused, "rp_id")
+	case !auth.Flags.HasUserVerified():
+		return because(ErrRefused, "verification")
+	}
+	return nil
+}
+
 // Check checks an answer (WebAuthn §7.2) whose challenge the caller has used
 // up, made with c; alone: without a password before.
 func (rp *RelyingParty) Check(a *Answer, c Credential, alone bool) (r Result, err error) {
-	if !bytes.Equal(a.ID, c.ID) {
-		return r, ErrNoSuch
-	}
-	if c.IsU2F() && alone {
-		return r, because(ErrRefused, "u2f")
-	}
-	p := a.parsed
-	if err := rp.checkClient(p.Raw.AssertionResponse.ClientDataJSON, protocol.AssertCeremony); err != nil {
+	if err := rp.Sound(a, alone); err != nil {
 		return r, err
 	}
+	switch {
+	case !bytes.Equal(a.ID, c.ID):
+		return r, ErrNoSuch
+	case c.IsU2F() && alone:
+		return r, because(ErrUnknown, "u2f")
+	}
+	p := a.parsed
 	scope := rp.ID
 	if c.IsU2F() { // its key signs for the AppID alone, and the browser must say so (WebAuthn §10.1.1)
 		if used := p.ClientExtensionResults.AppID; used == nil || !*used {
@@ -104,18 +128,12 @@ func (rp *RelyingParty) Check(a *Answer, c Credential, alone bool) (r Result, er
 	if !bytes.Equal(auth.RPIDHash, hash[:]) {
 		return r, because(ErrRefused, "rp_id")
 	}
-	if err := flagsOf(auth.Flags); err != nil {
-		return r, err
-	}
-	switch {
-	case alone && !auth.Flags.HasUserVerified():
-		return r, because(ErrRefused, "verification")
-	case auth.Flags.HasBackupEligible() != c.BackupEligible:
-		return r, because(ErrRefused, "backup")
-	}
 	err = p.Verify(p.Response.CollectedClientData.Challenge, rp.ID, c.AppID, rp.Origins, nil, nil, protocol.TopOriginExplicitVerificationMode, false, alone, true, c.PublicKey, protocol.SignaturePolicy{})
 	if err != nil {
 		return r, because(ErrUnknown, "signature")
+	}
+	if auth.Flags.HasBackupEligible() != c.BackupEligible {
+		return r, because(ErrRefused, "backup")
 	}
 	r = Result{Verified: auth.Flags.HasUserVerified(), BackedUp: auth.Flags.HasBackupState(), SignCount: auth.Counter}
 	if (r.SignCount != 0 || c.SignCount != 0) && r.SignCount <= c.SignCount {

@@ -126,9 +126,9 @@ func Why(err error) string {
 	return ""
 }
 
-// Parameters are the algorithms offered, best first: EdDSA, ES256, RS256.
+// parameters are the algorithms offered, best first: EdDSA, ES256, RS256.
 var parameters = []protocol.CredentialParameter{
-	{Type: protocol.PublicKeyCredentialType, Algorithm: -8},
-	{Type: protocol.PublicKeyCredentialType, Algorithm: -7},
-	{Type: protocol.PublicKeyCredentialType, Algorithm: -257},
+	{Type: protocol.PublicKeyCredentialType, Algorithm: algEdDSA},
+	{Type: protocol.PublicKeyCredentialType, Algorithm: algES256},
+	{Type: protocol.PublicKeyCredentialType, Algorithm: algRS256},
 }

@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-webauthn/webauthn/protocol"
-	"github.com/go-webauthn/webauthn/protocol/webauthncbor"
-	"github.com/go-webauthn/webauthn/protocol/webauthncose"
 )
 
 // Timeout is how long the browser waits for the authenticator.
@@ -33,12 +33,38 @@ func (rp *RelyingParty) Creation(challenge []byte, u User, have []Credential) (j
 		o.Attestation = protocol.PreferDirectAttestation
 	}
 	for _, c := range have {
-		o.CredentialExcludeList = append(o.CredentialExcludeList, descriptor(c))
-		if c.IsU2F() && o.Extensions.AppIDExclude == "" {
-			o.Extensions.AppIDExclude = c.AppID
+		if c.IsU2F() {
+			if !rp.Answers(c) {
+				continue
+			}
+			if o.Extensions.AppIDExclude == "" {
+				o.Extensions.AppIDExclude = c.AppID
+			}
 		}
+		o.CredentialExcludeList = append(o.CredentialExcludeList, descriptor(c))
 	}
 	return json.Marshal(o)
+}
+
+// Answers reports whether browsers let pages of ours use the key. One that was
+// bound under U2F at another site they do not, and end the whole ceremony that
+// names its AppID (WebAuthn §10.1.1).
+func (rp *RelyingParty) Answers(c Credential) bool {
+	return !c.IsU2F() || slices.ContainsFunc(rp.Origins, func(origin string) bool { return Site(origin) != "" && Site(origin) == Site(c.AppID) })
+}
+
+// Site is the end of the host in an https URL by which browsers compare sites;
+// empty where there is none. It knows no list of public suffixes.
+func Site(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" {
+		return ""
+	}
+	labels := strings.Split(strings.ToLower(u.Hostname()), ".")
+	if len(labels) < 2 {
+		return ""
+	}
+	return strings.Join(labels[len(labels)-2:], ".")
 }
 
 func descriptor(c Credential) protocol.CredentialDescriptor {
@@ -125,6 +151,9 @@ func (rp *RelyingParty) Register(response []byte, limits Lists) (c Credential, e
 	if err := rp.checkClient(p.Raw.AttestationResponse.ClientDataJSON, protocol.CreateCeremony); err != nil {
 		return c, err
 	}
+	if _, err := challengeIn(p.Raw.AttestationResponse.ClientDataJSON); err != nil {
+		return c, err
+	}
 	auth := &p.Response.AttestationObject.AuthData
 	hash := sha256.Sum256([]byte(rp.ID))
 	if !bytes.Equal(auth.RPIDHash, hash[:]) {
@@ -133,16 +162,14 @@ func (rp *RelyingParty) Register(response []byte, limits Lists) (c Credential, e
 	if err := flagsOf(auth.Flags); err != nil {
 		return c, err
 	}
-	var key webauthncose.PublicKeyData
 	switch {
 	case !auth.Flags.HasUserVerified():
 		return c, because(ErrRefused, "verification")
 	case len(auth.AttData.CredentialID) == 0 || len(auth.AttData.CredentialID) > IDMaxBytes || !bytes.Equal(p.RawID, auth.AttData.CredentialID):
 		return c, because(ErrRefused, "id")
-	case webauthncbor.Unmarshal(auth.AttData.CredentialPublicKey, &key) != nil:
-		return c, because(ErrMalformed, "malformed")
-	case !slices.ContainsFunc(parameters, func(o protocol.CredentialParameter) bool { return int64(o.Algorithm) == key.Algorithm }):
-		return c, because(ErrRefused, "algorithm")
+	}
+	if err := checkKey(auth.AttData.CredentialPublicKey); err != nil {
+		return c, err
 	}
 	copy(c.AAGUID[:], auth.AttData.AAGUID)
 	if err := rp.limits(c.AAGUID, auth.Flags.HasBackupEligible(), limits); err != nil {

@@ -27,7 +27,7 @@ type vector struct {
 var unregistered = map[string]string{
 	"NoneES256": "verification", "NoneES256LongCredentialID": "verification", "PackedES384": "verification", "PackedEdDSA": "verification",
 	"AppleAnonymousES256": "verification", "FIDOU2FES256": "verification",
-	"NoneES256CrossOrigin": "cross_origin", "NoneES256TopOrigin": "cross_origin", "PackedES512": "algorithm",
+	"NoneES256CrossOrigin": "cross_origin", "NoneES256TopOrigin": "cross_origin", "PackedES512": "malformed",
 	"TPMES256": "attestation", "AndroidKeyES256": "attestation", // made by nobody: their roots are not those of TPMs and of Google
 }
 

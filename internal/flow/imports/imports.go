@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -97,7 +96,7 @@ type user struct {
 
 // add binds one key, or says why it cannot be.
 func (im *importing) add(r Record) (why string, err error) {
-	if !im.flow.reaches(r.AppID) {
+	if !im.flow.Passkeys.Answers(passkey.Credential{AppID: r.AppID}) {
 		return fmt.Sprintf("app_id is of another site than %s: no browser lets the key sign there", strings.Join(im.flow.Passkeys.Origins, ", ")), nil
 	}
 	u, err := im.user(r.User)
@@ -191,21 +190,4 @@ func (u *user) name(given string) string {
 		}
 		next = fmt.Sprintf("%s %d", DefaultName, n)
 	}
-}
-
-// reaches reports whether browsers may let a key of the AppID sign on our
-// pages: the two must be of one site. What that is, lists in browsers know; it
-// has two labels at least.
-func (f *Flow) reaches(appID string) bool {
-	theirs := site(appID)
-	return slices.ContainsFunc(f.Passkeys.Origins, func(o string) bool { return site(o) == theirs })
-}
-
-func site(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	labels := strings.Split(strings.ToLower(u.Hostname()), ".")
-	return strings.Join(labels[max(0, len(labels)-2):], ".")
 }

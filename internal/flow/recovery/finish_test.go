@@ -67,7 +67,7 @@ func TestPasswordAndTicketLeadToANewDeviceInPlaceOfWhatWasLost(t *testing.T) {
 			t.Errorf("a wrong ticket: %s, %v", wrong.Step, err)
 		}
 		p := ticketed(t, w, v, s.Ticket)
-		if !slices.Equal(p.Setup.Kinds, []factor.Method{factor.VirtualMFA}) {
+		if !slices.Equal(p.Setup.Kinds, []factor.Method{factor.Passkey, factor.VirtualMFA}) {
 			t.Errorf("can be bound: %v", p.Setup.Kinds)
 		}
 		app := newApp(t, w, v, p)

@@ -160,10 +160,22 @@ func (f *Flow) CreatePasskey(ctx context.Context, v prove.Visitor, s prove.Signe
 		if err != nil {
 			return err
 		}
-		if err := f.retire(tx, v, i, c.Private.Replaces); err != nil {
+		old, err := f.retire(tx, i, c.Private.Replaces)
+		if err != nil {
 			return err
 		}
+		if called, _ := prove.PasskeyName(name); called == "" {
+			name = old.Name // it is the same key
+		}
 		if made, err = f.AddPasskey(tx, v, i, created, name); err != nil {
+			return err
+		}
+		if old.ID != "" {
+			err = f.Notify(tx, v, i, message.U2FUpgraded)
+		} else {
+			err = f.Notify(tx, v, i, message.PasskeyAdded)
+		}
+		if err != nil {
 			return err
 		}
 		if token, err = f.renew(tx, s, provedBy(tx, created)); err != nil {
@@ -210,21 +222,17 @@ func provedBy(tx *store.Tx, c passkey.Credential) factor.Proof {
 
 // retire removes the U2F key in whose place a passkey comes; none where id is
 // empty.
-func (f *Flow) retire(tx *store.Tx, v prove.Visitor, i account.Identity, id string) error {
+func (f *Flow) retire(tx *store.Tx, i account.Identity, id string) (old store.Passkey, err error) {
 	if id == "" {
-		return nil
+		return old, nil
 	}
-	old, err := ownU2F(&tx.Reader, i, id)
-	if err != nil {
-		return err
+	if old, err = ownU2F(&tx.Reader, i, id); err != nil {
+		return old, err
 	}
 	if err := tx.RemovePasskey(i.Account, i.ID, id, passkey.ErrNone); err != nil {
-		return err
+		return old, err
 	}
-	if err := f.Notify(tx, v, i, message.U2FUpgraded); err != nil {
-		return err
-	}
-	return tx.Record(audit.Event{Account: i.Account, Name: audit.U2FUpgrade, Identity: i.ID, Target: id, Details: map[string]string{"name": old.Name}})
+	return old, tx.Record(audit.Event{Account: i.Account, Name: audit.U2FUpgrade, Identity: i.ID, Target: id, Details: map[string]string{"name": old.Name}})
 }
 
 // codesWhereNone makes recovery codes for whoever has none: losing a phone must

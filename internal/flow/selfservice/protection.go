@@ -374,7 +374,10 @@ func (f *Flow) SetupPasskey(ctx context.Context, v prove.Visitor, s prove.Signed
 			return err
 		}
 		token, err = f.protect(tx, v, s, c, func(i account.Identity) (factor.Proof, error) {
-			_, err := f.AddPasskey(tx, v, i, created, name)
+			if _, err := f.AddPasskey(tx, v, i, created, name); err != nil {
+				return factor.Proof{}, err
+			}
+			err := f.Notify(tx, v, i, message.PasskeyAdded)
 			return provedBy(tx, created), err
 		})
 		return err

@@ -155,7 +155,7 @@ func (f *Flow) BindDevice(ctx context.Context, v prove.Visitor, token secret.Tok
 			return tx.Record(audit.Event{Account: i.Account, Name: audit.MFABind, Identity: i.ID, Refused: fault.From(refusal).Code})
 		}
 		tx.Actor = v.As(i)
-		p, refusal, err = f.bound(tx, v, i, c, factor.Proof{Method: factor.VirtualMFA, At: tx.Now}, func() error {
+		p, refusal, err = f.bound(tx, v, i, c, factor.Proof{Method: factor.VirtualMFA, At: tx.Now}, func(*string) error {
 			return f.AddVirtualMFA(tx, v, i, device, name)
 		})
 		return err
@@ -235,7 +235,7 @@ func (f *Flow) BindCode(ctx context.Context, v prove.Visitor, token secret.Token
 		if err != nil {
 			return err
 		}
-		p, refusal, err = f.bound(tx, v, i, c, proof, func() error {
+		p, refusal, err = f.bound(tx, v, i, c, proof, func(*string) error {
 			old := ""
 			if present, err := prove.PhoneOf(&tx.Reader, i); err != nil {
 				return err
@@ -252,14 +252,15 @@ func (f *Flow) BindCode(ctx context.Context, v prove.Visitor, token secret.Token
 	return p, err
 }
 
-// bound binds, voids what was granted before, and goes on with the sign-in.
-func (f *Flow) bound(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony, proof factor.Proof, bind func() error) (p Progress, refusal, err error) {
+// bound binds, and says of a passkey its id; voids what was granted before, and goes on with the sign-in.
+func (f *Flow) bound(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony, proof factor.Proof, bind func(passkey *string) error) (p Progress, refusal, err error) {
 	recovered, err := f.recovering(tx, i, c)
 	if err == nil && recovered {
 		err = f.Recovered(tx, v, i)
 	}
+	passkey := c.Private.Passkey
 	if err == nil {
-		err = bind()
+		err = bind(&passkey)
 	}
 	if err != nil {
 		return p, nil, err
@@ -268,7 +269,7 @@ func (f *Flow) bound(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremo
 		return p, nil, err
 	}
 	c.Epoch, c.Proofs = i.Epoch, append(c.Proofs, proof)
-	c.Private = ceremony.Private{Bound: true}
+	c.Private = ceremony.Private{Bound: true, Passkey: passkey}
 	if err := tx.SavePrivate(c.ID, c.Private, ceremony.ErrGone); err != nil {
 		return p, nil, err
 	}

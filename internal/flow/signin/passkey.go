@@ -10,6 +10,7 @@ import (
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
+	"countersign/internal/domain/message"
 	"countersign/internal/domain/passkey"
 	"countersign/internal/domain/policy"
 	"countersign/internal/domain/throttle"
@@ -137,14 +138,14 @@ func (f *Flow) BindPasskey(ctx context.Context, v prove.Visitor, token secret.To
 			return err
 		}
 		proof := factor.Proof{Method: factor.Passkey, At: tx.Now, Verified: made.Verified, Synced: made.BackupEligible}
-		var k store.Passkey
-		p, refusal, err = f.bound(tx, v, i, c, proof, func() error {
-			k, err = f.AddPasskey(tx, v, i, made, name)
-			return err
+		p, refusal, err = f.bound(tx, v, i, c, proof, func(id *string) error {
+			k, err := f.AddPasskey(tx, v, i, made, name)
+			if err != nil {
+				return err
+			}
+			*id = k.ID
+			return f.Notify(tx, v, i, message.PasskeyAdded)
 		})
-		if p.Session != nil {
-			p.Session.Passkey = k.ID
-		}
 		return err
 	})
 	if err == nil {

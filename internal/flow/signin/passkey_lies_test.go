@@ -225,7 +225,7 @@ func (l lie) check(t *testing.T, w *testkit.World, i account.Identity, err error
 		t.Errorf("the event is %+v", e)
 	}
 	// Whoever signs in by a passkey alone is nobody until it is found.
-	nobody := e.Account == audit.Operator && e.Identity == "" && slices.Contains([]string{"challenge", "malformed", "unknown"}, l.why)
+	nobody := e.Account == audit.Operator && e.Identity == "" && slices.Contains([]string{"challenge", "malformed", "unknown", "type", "origin", "cross_origin", "rp_id", "presence", "backup", "verification"}, l.why)
 	if (e.Account != i.Account || e.Identity != i.ID) && !nobody {
 		t.Errorf("the event is about %q of %q", e.Identity, e.Account)
 	}
@@ -356,7 +356,7 @@ func TestLiesOfU2F(t *testing.T) {
 			said := key.Get(d.Options, softkey.With(key.Credential()), softkey.Handle(phone.Credential().User), softkey.Set(softkey.UV), softkey.AppID(true))
 			before := everything(t, w)
 			_, err = w.SignIn.Discovered(ctx(), w.Visitor, d.Token, said, "")
-			lie{"alone", nil, passkey.ErrRefused, "u2f"}.check(t, w, i, err, before, audit.ConsoleSignin, factor.Passkey)
+			lie{"alone", nil, passkey.ErrRefused, "rp_id"}.check(t, w, i, err, before, audit.ConsoleSignin, factor.Passkey)
 		})
 		p := w.Password(w.Visitor, alice)
 		key.Credential().Count = 50

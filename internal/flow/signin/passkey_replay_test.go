@@ -134,6 +134,15 @@ func TestAChallengeHasOnePurpose(t *testing.T) {
 		}
 		_, err = c.SignIn.BindPasskey(ctx(), c.Visitor, p.Token, "", testkit.NewSoftKey().Create(p.Setup.Passkey, softkey.Challenge(a.Challenge)))
 		testkit.Want(t, "a challenge to prove", err, passkey.ErrExpired)
+		// Nor does it where one ceremony gives out both.
+		mixed := random(32)
+		c.Put(func(tx *store.Tx) error {
+			return errors.Join(tx.AddChallenge(p.Ceremony, "get", mixed, tx.Now.Add(time.Minute)), tx.AddChallenge(d.Ceremony, "create", challenge[:16], tx.Now.Add(time.Minute)))
+		})
+		_, err = c.SignIn.BindPasskey(ctx(), c.Visitor, p.Token, "", testkit.NewSoftKey().Create(p.Setup.Passkey, softkey.Challenge(mixed)))
+		testkit.Want(t, "a challenge to prove, of the same sign-in", err, passkey.ErrExpired)
+		stale(t, c.World, "a challenge to create, of the same sign-in", d, key.Get(d.Options, softkey.Challenge(challenge[:16])))
+
 		two := c.at(c.Visitor, bob)
 		_, err = c.SignIn.BindPasskey(ctx(), c.Visitor, p.Token, "", testkit.NewSoftKey().Create(two.Setup.Passkey))
 		testkit.Want(t, "a challenge of another tab", err, passkey.ErrExpired)

@@ -59,7 +59,7 @@ type New struct {
 	Devices  []secret.Token // known-device cookies of the browser from now on; nil: unchanged
 	Bound    bool           // a device was bound in this sign-in
 	Codes    []string       // recovery codes that were made
-	Passkey  string         // id of the one that was bound in the last step; empty: none
+	Passkey  string         // id of the one that was bound in this sign-in; empty: none
 }
 
 // Begin starts a sign-in at a door with a user name and a password.
@@ -227,7 +227,7 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 	if err := tx.AddSession(s, token.Hash()); err != nil {
 		return nil, err
 	}
-	n := &New{Session: s, Identity: i, Token: token, Bound: c.Private.Bound}
+	n := &New{Session: s, Identity: i, Token: token, Bound: c.Private.Bound, Passkey: c.Private.Passkey}
 	claims := policy.ClaimsOf(c.Proofs)
 	switch {
 	case !i.IsOwner():

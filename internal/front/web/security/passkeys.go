@@ -141,7 +141,7 @@ func (p *Pages) showPasskeys(w http.ResponseWriter, r *http.Request, s prove.Sig
 
 // onlyHere reports whether everything hangs on one piece that can be lost.
 func onlyHere(o selfservice.Overview) bool {
-	return len(o.Passkeys) == 1 && !o.Passkeys[0].BackupEligible && !o.Facts.VirtualMFA && !o.Facts.Phone
+	return len(o.Passkeys) == 1 && !o.Passkeys[0].IsU2F() && !o.Passkeys[0].BackupEligible && !o.Facts.VirtualMFA && !o.Facts.Phone
 }
 
 const passkeysPath = "/security/passkeys"

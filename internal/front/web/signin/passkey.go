@@ -3,12 +3,12 @@ package signin
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/passkey"
-	"countersign/internal/fault"
 	flow "countersign/internal/flow/signin"
 	"countersign/internal/front/request"
 	"countersign/internal/front/web/page"
@@ -81,7 +81,7 @@ func (p *Pages) submitPasskey(w http.ResponseWriter, r *http.Request) error {
 // unknown tells the browser which passkey is none of ours (any longer): the
 // one just tried, and no other (WebAuthn §5.1.10.2).
 func (p *Pages) unknown(refusal error, f request.Form) string {
-	if !fault.From(refusal).Is(passkey.ErrUnknown) || p.flow.Passkeys == nil {
+	if !errors.Is(refusal, passkey.ErrNoSuch) || p.flow.Passkeys == nil {
 		return ""
 	}
 	a, err := passkey.ParseAnswer([]byte(f.Get("credential")))

@@ -183,6 +183,7 @@ func (p *Pages) goOn(w http.ResponseWriter, r *http.Request, progress flow.Progr
 		to = "/security"
 	}
 	if id := progress.Session.Passkey; id != "" { // what was made, and what that means
+		to = "/security/welcome?return_to=" + url.QueryEscape(to)
 		to = "/security/passkeys/" + url.PathEscape(id) + "?created=1&return_to=" + url.QueryEscape(to)
 	}
 	switch {
