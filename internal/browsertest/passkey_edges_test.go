@@ -1,7 +1,6 @@
 package browsertest_test
 
 import (
-	"strings"
 	"testing"
 
 	"countersign/internal/browsertest"
@@ -14,7 +13,12 @@ import (
 // recovery codes, and is signed out.
 func withAPasskey(t *testing.T, kind browsertest.Kind) (*person, *browsertest.Authenticator) {
 	t.Helper()
-	p := owner(t)
+	return withAPasskeyIn(t, "en", kind)
+}
+
+func withAPasskeyIn(t *testing.T, language string, kind browsertest.Kind) (*person, *browsertest.Authenticator) {
+	t.Helper()
+	p := ownerIn(t, language)
 	p.withNothingSuggested()
 	held := p.Holds(kind)
 	p.withPassword()
@@ -135,12 +139,11 @@ func TestABrowserWithoutPasskeys(t *testing.T) {
 	for _, l := range locale.All {
 		t.Run(l.Tag, func(t *testing.T) {
 			t.Parallel()
-			p, _ := withAPasskey(t, browsertest.Laptop())
+			p, _ := withAPasskeyIn(t, l.Tag, browsertest.Laptop())
 			p.Tab = browsertest.Open(t, p.Site, l.Tag)
 			p.Before("delete window.PublicKeyCredential")
 			p.Visit("/signin")
 			p.hasNoButton()
-			p.Look("no-passkeys-signin")
 			p.withPassword()
 			p.hasNoButton()
 			p.Says("passkey.js.none")
@@ -160,7 +163,6 @@ func TestABrowserWithoutPasskeys(t *testing.T) {
 			p.WithoutScripts()
 			p.Visit("/signin")
 			p.hasNoButton()
-			p.Look("passkey-without-scripts-signin")
 			p.withPassword()
 			p.hasNoButton()
 			p.Says("passkey.js.noscript")
@@ -172,7 +174,6 @@ func TestABrowserWithoutPasskeys(t *testing.T) {
 				p.usesACode()
 			}
 			p.Says("passkey.js.noscript")
-			p.Look("passkey-without-scripts-new")
 		})
 	}
 }
@@ -234,7 +235,6 @@ func TestTheTourOfProtectionByPasskey(t *testing.T) {
 			p.asked("purpose.protection_on", p.L.T("method.passkey"))
 			p.answers(email)
 			p.On("/security/protection/confirm", "passkey.new")
-			p.Look("passkey-protection-bind")
 			laptop.Unlock(false)
 			p.declines("passkey.js.cancelled")
 			laptop.Unlock(true)
@@ -257,7 +257,7 @@ func TestTheTourOfProtectionByPasskey(t *testing.T) {
 			}
 			p.Says("passkey_remove.protects")
 			p.Look("passkey-protects")
-			if strings.Contains(p.Text("main"), p.L.T("passkey_remove.submit")) {
+			if p.Text(".button-danger") != "" {
 				t.Error("it can be removed all the same")
 			}
 		})

@@ -70,7 +70,6 @@ func (m *member) joinsByPasskey(laptop *browsertest.Authenticator) {
 	m.setsPassword()
 	m.On("/security/recovery-codes/new", "codes_new.title")
 	m.told("eve@example.com", message.PasskeyAdded)
-	m.Look("passkey-wizard-codes")
 	m.savesTheCodes()
 	m.isConfirmed("passkey.saved.devices")
 	m.On("/security/welcome", "welcome.title")
@@ -78,7 +77,6 @@ func (m *member) joinsByPasskey(laptop *browsertest.Authenticator) {
 	m.Look("passkey-wizard-welcome")
 	m.follow("welcome.later")
 	m.On("/security", "security.title.user")
-	m.Look("passkey-staff-security")
 }
 
 // isConfirmed is told where the new passkey is, and goes on.
@@ -119,11 +117,9 @@ func (c *company) forbidsPasskeysAlone() {
 	c.T.Helper()
 	c.Visit("/console/settings")
 	c.Says("settings.passkey_signin.hint")
-	c.Look("passkey-console-settings")
 	c.Click("#passkey_signin")
 	c.previews()
 	c.On("/console/settings/preview", "settings_preview.title")
-	c.Look("passkey-console-preview")
 	c.saves()
 }
 
@@ -139,7 +135,6 @@ func (m *member) usesItAsSecondStep() {
 	m.entersName()
 	m.On("/signin/verify", "second.title")
 	m.Says("passkey.ask.passkey", "Device", m.named())
-	m.Look("passkey-second")
 	m.follow("method.another")
 	m.On("/signin/methods", "method.choose")
 	m.Look("passkey-methods")
@@ -147,7 +142,6 @@ func (m *member) usesItAsSecondStep() {
 	m.Follow(withPasskey)
 	m.On("/security", "security.title.user")
 	m.Visit("/security/history")
-	m.Look("passkey-staff-history")
 }
 
 // leadsSomewhere checks that the link in a refusal leads to what is wrong.
@@ -164,7 +158,6 @@ func (c *company) removesThePasskeyOf(m *member) {
 	if list := c.Text("tbody"); !strings.Contains(list, "eve") || !strings.Contains(list, c.L.T("kind.passkey")) {
 		c.T.Errorf("listed are %q", list)
 	}
-	c.Look("passkey-console-users")
 	c.Follow("tbody th a")
 	c.Follow(".tabs [href$='/authentication']")
 	c.Says("user.passkey.synced")
@@ -184,7 +177,6 @@ func (c *company) removesThePasskeyOf(m *member) {
 	c.Visit("/console/users?q=eve")
 	c.Follow("tbody th a")
 	c.Follow(".tabs [href$='/activity']")
-	c.Look("passkey-console-activity")
 }
 
 func (m *member) isToldThatItIsGone(laptop *browsertest.Authenticator) {

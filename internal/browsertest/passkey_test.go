@@ -142,7 +142,6 @@ func (p *person) createsTheFirst(laptop *browsertest.Authenticator) {
 	}
 	p.Click("main details > summary")
 	p.Says("passkey_new.learn.where")
-	p.Look("passkey-new")
 
 	laptop.Unlock(false)
 	p.declines("passkey.js.cancelled")
@@ -151,7 +150,6 @@ func (p *person) createsTheFirst(laptop *browsertest.Authenticator) {
 	laptop.Unlock(true)
 	p.Follow(withPasskey)
 	p.Says("done.passkey_created")
-	p.Look("passkey-codes")
 	p.told(email, message.PasskeyAdded)
 	p.savesTheCodes()
 	p.is("passkey.ready")
@@ -220,7 +218,6 @@ func (p *person) signsInWithAPasskey(laptop *browsertest.Authenticator) {
 		p.T.Errorf("where it was used: %q", card)
 	}
 	p.Says("passkey.backed_up")
-	p.Look("passkeys")
 }
 
 func (p *person) createsAnother(laptop *browsertest.Authenticator) *browsertest.Authenticator {
@@ -235,7 +232,6 @@ func (p *person) createsAnother(laptop *browsertest.Authenticator) *browsertest.
 	p.calls("blue LAPTOP")
 	p.Refuses(409, "fault.passkey.name_taken")
 	p.shows("#name", "blue LAPTOP")
-	p.Look("passkey-name-taken")
 	p.calls("Key on the ring")
 	p.is("passkey.ready")
 	p.has("Blue laptop", "Key on the ring")
@@ -274,7 +270,6 @@ func (p *person) removesThePasskey(laptop *browsertest.Authenticator) {
 	p.told(email, message.PasskeyRemoved)
 	p.has("Key on the ring")
 	laptop.Becomes(0) // the browser was told
-	p.Look("passkeys-alone")
 	p.Follow("li[id^=passkey-] [href$='/remove']")
 	p.asked("purpose.remove_passkey", "Key on the ring")
 	p.Follow(withPasskey)
@@ -288,7 +283,6 @@ func (p *person) removesThePasskey(laptop *browsertest.Authenticator) {
 func (p *person) readsOfPasskeys() {
 	p.T.Helper()
 	p.Visit("/security/history")
-	p.Look("passkey-history")
 	log := p.Text(".rows-log")
 	for browsertest.Eval[int](p.Tab, "document.querySelectorAll('nav .button').length") > 0 {
 		p.Follow("nav .button")

@@ -61,10 +61,7 @@ func Site(address string) string {
 		return ""
 	}
 	labels := strings.Split(strings.ToLower(u.Hostname()), ".")
-	if len(labels) < 2 {
-		return ""
-	}
-	return strings.Join(labels[len(labels)-2:], ".")
+	return strings.Join(labels[max(0, len(labels)-2):], ".")
 }
 
 func descriptor(c Credential) protocol.CredentialDescriptor {
