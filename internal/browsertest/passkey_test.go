@@ -89,16 +89,6 @@ func (p *person) calls(name string) {
 	p.Follow("main form > .button-secondary")
 }
 
-// creates makes a passkey on whatever is at hand, where no codes are due.
-func (p *person) creates(name string) {
-	p.T.Helper()
-	p.Visit("/security/passkeys/new")
-	p.Follow(withPasskey)
-	p.is("passkey.ready")
-	p.calls(name)
-	p.Says("done.passkey_renamed")
-}
-
 // is checks the heading of a page whose path has an ID.
 func (p *person) is(heading string, args ...any) {
 	p.T.Helper()

@@ -67,6 +67,9 @@ func (l *life) steps() map[string]func(*rapid.T) {
 		},
 		"remove phone": func(*rapid.T) { l.removePhone() },
 		"bind":         func(*rapid.T) { l.bind() },
+		"create":       func(*rapid.T) { l.create() },
+		"drop":         func(*rapid.T) { l.dropKey() },
+		"alone":        func(*rapid.T) { l.alone() },
 		"unbind":       func(*rapid.T) { l.unbind() },
 		"choose":       func(*rapid.T) { l.choose() },
 		"set up": func(*rapid.T) {
@@ -407,6 +410,9 @@ func (l *life) setUp(a *asking) {
 			l.tells(message.ProtectionChanged, l.phone.Number)
 		}
 		l.changed(s, a.action, "save")
+		if a.wanted.Method == factor.Passkey && l.facts.Passkeys == 0 {
+			l.r.Fatal("protected by a passkey, and there is none")
+		}
 		if (a.wanted.Method == factor.SMS && !l.facts.Phone) || (a.wanted.Method == factor.VirtualMFA && !l.facts.VirtualMFA) {
 			l.r.Fatalf("protected by %s, which is not bound", a.wanted.Method)
 		}

@@ -34,6 +34,8 @@ type life struct {
 	app      *testkit.App
 	device   string
 	last     int64 // newest step of the app that was used
+	keys     []lifeKey
+	said     []byte // by a key, some time ago
 	recovery map[string]bool
 	sessions []*signed
 	open     []*asking
@@ -75,7 +77,7 @@ func newLife(w *testkit.World, r *rapid.T, reached map[string]int) *life {
 	lives++
 	l := &life{World: w, r: r, i: w.Owner(fmt.Sprintf("life%d@example.com", lives)), recovery: map[string]bool{}, told: map[string][]string{}, reached: reached}
 	l.facts.Role, l.facts.EmailConfirmed = account.Owner, true
-	switch rapid.SampledFrom([]string{"bare", "bare", "phone", "protected", "protected", "device"}).Draw(r, "begins") {
+	switch rapid.SampledFrom([]string{"bare", "bare", "phone", "protected", "protected", "device", "passkey"}).Draw(r, "begins") {
 	case "phone":
 		l.phone, l.facts.Phone = l.Attach(l.i, l.number()), true
 	case "protected":
@@ -84,6 +86,8 @@ func newLife(w *testkit.World, r *rapid.T, reached map[string]int) *life {
 		l.Protect(l.i, factor.SMS, policy.SignInScenario)
 	case "device":
 		l.bound(l.Bind(l.i))
+	case "passkey":
+		l.keyed(testkit.NewSoftKey())
 	}
 	l.post()
 	return l
@@ -155,16 +159,18 @@ func (l *life) changed(s *signed, a policy.Action, what string) {
 // shown reports, without the policy's word, whether the session has shown what
 // is the strongest bound, or a recovery code in its place.
 func (l *life) shown(s *signed, a policy.Action) bool {
-	least := []factor.Method{factor.Email, factor.SMS, factor.VirtualMFA}
+	least := []factor.Method{factor.Email, factor.SMS, factor.VirtualMFA, factor.Passkey}
 	switch {
-	case l.facts.VirtualMFA || l.facts.Protection.Method == factor.VirtualMFA:
+	case l.facts.Protection.Method == factor.Passkey:
+		least = least[3:]
+	case l.facts.VirtualMFA || l.facts.Passkeys > 0 || l.facts.Protection.Method == factor.VirtualMFA:
 		least = least[2:]
 	case l.facts.Phone || l.facts.Protection.Method == factor.SMS:
 		least = least[1:]
 	}
 	now := l.Clock.Now()
 	counts := func(m factor.Method, at time.Time) bool {
-		return now.Sub(at) <= 10*time.Minute && (slices.Contains(least, m) || (m == factor.RecoveryCode && len(least) < 3))
+		return now.Sub(at) <= 10*time.Minute && (slices.Contains(least, m) || (m == factor.RecoveryCode && len(least) < 4))
 	}
 	for _, g := range s.given {
 		if counts(g.Method, g.At) && g.Scenario == a.Scenario && (!a.Destructive || (g.Action == a.Name && g.Target == a.Target)) {
@@ -206,7 +212,7 @@ func (l *life) renewed(s *signed, token secret.Token, proofs ...factor.Method) {
 		}
 	}
 	for _, m := range proofs {
-		s.proofs = append(s.proofs, factor.Proof{Method: m, At: l.Clock.Now()})
+		s.proofs = append(s.proofs, factor.Proof{Method: m, At: l.Clock.Now(), Verified: m == factor.Passkey, Synced: m == factor.Passkey})
 	}
 	l.sessions, l.open = []*signed{s}, nil
 	l.i = s.Identity
@@ -361,14 +367,23 @@ func (l *life) drop(a *asking) {
 
 // answer takes the step of a sign-in or a verification.
 func (l *life) answer(a *asking, m factor.Method, code string) {
-	now := l.Clock.Now()
-	answer := prove.Answer{Method: m, Codes: []string{code}}
+	if m == factor.Passkey {
+		l.answerKey(a)
+		return
+	}
+	l.take(a, prove.Answer{Method: m, Codes: []string{code}}, factor.Proof{Method: m, At: l.Clock.Now()}, code, func() bool { return l.proves(a, m, code) })
+}
+
+// take answers, and checks what comes of it; right says whether the answer
+// proves anything, by the model.
+func (l *life) take(a *asking, answer prove.Answer, proof factor.Proof, code string, right func() bool) {
+	now, m := proof.At, proof.Method
 	if a.kind == "verify" {
 		_, token, err := l.Verify.Answer(ctx(), l.from(), a.s.Signed, a.id, answer)
 		if err != nil {
 			return
 		}
-		if !l.proves(a, m, code) || !now.Before(a.begun.Add(30*time.Minute)) {
+		if !right() || !now.Before(a.begun.Add(30*time.Minute)) {
 			l.r.Fatalf("verified for %s by %s with %q", a.action.Name, m, code)
 		}
 		a.s.given = append([]policy.Given{{ID: a.id, Scenario: a.action.Scenario, Action: a.action.Name, Target: a.action.Target, Method: m, At: now}}, a.s.given...)
@@ -386,10 +401,10 @@ func (l *life) answer(a *asking, m factor.Method, code string) {
 	if err != nil {
 		return
 	}
-	if a.kind != "signin" || !l.proves(a, m, code) || !now.Before(a.begun.Add(10*time.Minute)) {
+	if a.kind != "signin" || !right() || !now.Before(a.begun.Add(10*time.Minute)) {
 		l.r.Fatalf("signed in by %s with %q", m, code)
 	}
-	a.proofs = append(a.proofs, factor.Proof{Method: m, At: now})
+	a.proofs = append(a.proofs, proof)
 	if m == factor.RecoveryCode {
 		l.tells(message.RecoveryCodeUsed, l.phone.Number)
 	}
@@ -424,6 +439,10 @@ func (l *life) actions() []policy.Action {
 	if l.device != "" {
 		list = append(list, selfservice.Unbind(l.device), selfservice.Resynchronise)
 	}
+	list = append(list, selfservice.BindPasskey)
+	for _, k := range l.keys {
+		list = append(list, selfservice.RemovePasskeyAction(k.id))
+	}
 	for _, a := range l.open {
 		if a.kind == "contact" || a.kind == "setup" {
 			list = append(list, a.action, a.action, a.action)
@@ -454,12 +473,12 @@ func TestNoSequenceOfRequestsChangesAnythingWithoutTheProofItTakes(t *testing.T)
 		r.Repeat(steps)
 	})
 	t.Logf("reached: %v", reached)
-	for _, what := range strings.Fields("attach replace remove bind unbind protect edit save off codes password sessions") {
+	for _, what := range strings.Fields("create alone drop attach replace remove bind unbind protect edit save off codes password sessions") {
 		if reached[what] == 0 {
 			t.Errorf("nothing ever came to %q: the sequences are no test", what)
 		}
 	}
-	for _, m := range methodsOf {
+	for _, m := range append(methodsOf, factor.Passkey) {
 		if reached["verified by "+string(m)] == 0 || (m != factor.Email && reached["signed in by "+string(m)] == 0) {
 			t.Errorf("nobody proved themselves by %s", m)
 		}
