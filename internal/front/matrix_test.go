@@ -139,6 +139,9 @@ func (d *dump) read(t *testing.T, without ...string) string {
 			if err := rows.Scan(into...); err != nil {
 				t.Fatal(err)
 			}
+			if n := slices.Index(columns, "last_seen_at"); n >= 0 {
+				values[n] = nil // is written once a minute, whatever is asked for
+			}
 			fmt.Fprintln(&b, table, values)
 		}
 		if err := rows.Err(); err != nil {
