@@ -34,9 +34,6 @@ const ChallengeLifetime = 10 * time.Minute
 // passkeysPerDay only makes the rows that changes of one identity wait at.
 const passkeysPerDay = 1 << 20
 
-// agentMaxBytes bounds what is kept of a browser's name.
-const agentMaxBytes = 400
-
 // A NewPasskey is a passkey that is being made.
 type NewPasskey struct {
 	Ceremony string          // its id, which is no secret
@@ -89,15 +86,6 @@ func (p *Prover) PasskeyOptions(tx *store.Tx, i account.Identity, c ceremony.Cer
 	return p.Passkeys.Creation(challenge, u, have)
 }
 
-// RequestOptions are what a browser needs to prove by m in the ceremony.
-func (p *Prover) RequestOptions(tx *store.Tx, i account.Identity, c ceremony.Ceremony, m factor.Method) (json.RawMessage, error) {
-	keys, err := p.keys(tx, i, m)
-	if err != nil {
-		return nil, err
-	}
-	return p.request(tx, c, keys, false)
-}
-
 // DiscoverOptions are what a browser needs to sign in by a passkey alone.
 func (p *Prover) DiscoverOptions(tx *store.Tx, c ceremony.Ceremony) (json.RawMessage, error) {
 	return p.request(tx, c, nil, true)
@@ -116,6 +104,14 @@ func (p *Prover) request(tx *store.Tx, c ceremony.Ceremony, keys []store.Passkey
 		return nil, err
 	}
 	return p.Passkeys.Request(challenge, allow, alone)
+}
+
+// Can refuses a method that this server cannot serve.
+func (p *Prover) Can(m factor.Method) error {
+	if m == factor.Passkey && p.Passkeys == nil {
+		return passkey.ErrOff
+	}
+	return p.Sending.Can(m)
 }
 
 // keys are the passkeys of the identity, or its U2F keys.
@@ -202,14 +198,7 @@ func (p *Prover) checkKey(tx *store.Tx, v Visitor, i account.Identity, k store.P
 	if k.IsU2F() {
 		proof.Method = factor.U2F
 	}
-	return proof, tx.UsePasskey(k.ID, k.SignCount, r.SignCount, r.BackedUp, v.Address.String(), clipped(v.UserAgent), passkey.ErrCounter)
-}
-
-func clipped(agent string) string {
-	if len(agent) > agentMaxBytes {
-		agent = strings.ToValidUTF8(agent[:agentMaxBytes], "")
-	}
-	return agent
+	return proof, tx.UsePasskey(k.ID, k.SignCount, r.SignCount, r.BackedUp, v.Address.String(), audit.Clip(v.UserAgent, audit.AgentMaxBytes), passkey.ErrCounter)
 }
 
 // copied notes that the counter of a key went back, and tells of it once a day.

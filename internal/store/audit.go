@@ -24,7 +24,7 @@ func (tx *Tx) Record(e audit.Event) error {
 		e.Account = audit.Operator
 	}
 	e.Actor, e.At, e.KeyID = tx.Actor, tx.Now.UTC().Truncate(time.Microsecond), tx.db.config.Keys.Newest()
-	e.Actor.UserAgent = clip(e.Actor.UserAgent, 400)
+	e.Actor.UserAgent = audit.Clip(e.Actor.UserAgent, audit.AgentMaxBytes)
 	var previous []byte
 	err := tx.row(`INSERT INTO audit_head AS h (account_id, seq, hash, key_id, mac) VALUES ($1, 1, $2, 0, $2)
 		ON CONFLICT (account_id) DO UPDATE SET seq = h.seq + 1 RETURNING seq, hash`, []any{e.Account, []byte{}}, &e.Seq, &previous)
@@ -49,13 +49,6 @@ func (tx *Tx) Record(e audit.Event) error {
 		return err
 	}
 	return tx.one(errLost, "UPDATE audit_head SET hash = $3, key_id = $4, mac = $5 WHERE account_id = $1 AND seq = $2", e.Account, e.Seq, hash, e.KeyID, mac)
-}
-
-func clip(s string, n int) string {
-	if len(s) > n {
-		s = strings.ToValidUTF8(s[:n], "")
-	}
-	return s
 }
 
 // History returns events that concern an identity, newest first: at most n,

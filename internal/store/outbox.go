@@ -117,7 +117,7 @@ func (db *DB) setMessage(ctx context.Context, id string, state message.State, re
 			}
 		}
 		return tx.one(ErrNoRow, "UPDATE outbox SET state = $2, last_error = $3, next_at = $4, sent_at = $5 WHERE id = $1 AND state = 'queued'",
-			id, state, clip(reason, 500), micros(next), micros(sent))
+			id, state, audit.Clip(reason, 500), micros(next), micros(sent))
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"countersign/internal/domain/account"
@@ -219,4 +220,16 @@ func HeadMessage(a account.ID, seq int64, hash []byte) []byte {
 func IsBroken(err error) bool {
 	var b *ErrBroken
 	return errors.As(err, &b)
+}
+
+// AgentMaxBytes bounds what is kept of a browser's name.
+const AgentMaxBytes = 400
+
+// Clip is the beginning of what a visitor sent, at most n bytes of whole
+// characters.
+func Clip(s string, n int) string {
+	if len(s) > n {
+		s = strings.ToValidUTF8(s[:n], "")
+	}
+	return s
 }

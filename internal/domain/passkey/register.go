@@ -50,12 +50,12 @@ func (rp *RelyingParty) Creation(challenge []byte, u User, have []Credential) (j
 // bound under U2F at another site they do not, and end the whole ceremony that
 // names its AppID (WebAuthn §10.1.1).
 func (rp *RelyingParty) Answers(c Credential) bool {
-	return !c.IsU2F() || slices.ContainsFunc(rp.Origins, func(origin string) bool { return Site(origin) != "" && Site(origin) == Site(c.AppID) })
+	return !c.IsU2F() || slices.ContainsFunc(rp.Origins, func(origin string) bool { return site(origin) != "" && site(origin) == site(c.AppID) })
 }
 
-// Site is the end of the host in an https URL by which browsers compare sites;
+// site is the end of the host in an https URL by which browsers compare sites;
 // empty where there is none. It knows no list of public suffixes.
-func Site(address string) string {
+func site(address string) string {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "https" {
 		return ""
@@ -81,7 +81,7 @@ type clientData struct {
 	TopOrigin   string `json:"topOrigin"`
 }
 
-// check compares what the browser says with what was asked for.
+// checkClient compares what the browser says with what was asked for.
 func (rp *RelyingParty) checkClient(raw []byte, kind protocol.CeremonyType) error {
 	var c clientData
 	if err := json.Unmarshal(raw, &c); err != nil {

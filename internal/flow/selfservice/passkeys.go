@@ -290,30 +290,10 @@ func (f *Flow) RemovePasskey(ctx context.Context, v prove.Visitor, s prove.Signe
 		if err != nil {
 			return err
 		}
-		facts, err := tx.Facts(s.Identity, nil)
-		if err != nil {
+		token, err = f.withdraw(tx, s, KindOf(p), RemovePasskeyAction(id), func(i account.Identity) error {
+			_, err := f.DropPasskey(tx, v, i, id, passkey.ErrNone)
 			return err
-		}
-		if facts.Needs(KindOf(p)) {
-			return needed(s.Identity)
-		}
-		facts = facts.Without(KindOf(p))
-		if !facts.MFA() && !s.Identity.PasswordAlone {
-			return ErrPasswordAlone
-		}
-		i, err := f.Permit(tx, s, RemovePasskeyAction(id))
-		if err != nil {
-			return err
-		}
-		if _, err := f.DropPasskey(tx, v, i, id, passkey.ErrNone); err != nil {
-			return err
-		}
-		if !facts.SecondFactor() {
-			if err := tx.ReplaceRecoveryCodes(i.Account, i.ID, nil); err != nil {
-				return err
-			}
-		}
-		token, err = f.renew(tx, s)
+		})
 		return err
 	})
 	return token, err

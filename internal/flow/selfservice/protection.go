@@ -12,7 +12,6 @@ import (
 	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/message"
-	"countersign/internal/domain/passkey"
 	"countersign/internal/domain/policy"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/fault"
@@ -68,7 +67,7 @@ func (f *Flow) BeginProtection(ctx context.Context, v prove.Visitor, s prove.Sig
 	if err != nil {
 		return "", err
 	}
-	if err := f.can(m); err != nil {
+	if err := f.Can(m); err != nil {
 		return "", fault.From(err).On("method")
 	}
 	seed, err := factor.NewSeed(f.Random)
@@ -101,14 +100,6 @@ func (f *Flow) BeginProtection(ctx context.Context, v prove.Visitor, s prove.Sig
 		return tx.AddCeremony(c)
 	})
 	return id, err
-}
-
-// can refuses a method that this server cannot serve.
-func (f *Flow) can(m factor.Method) error {
-	if m == factor.Passkey && f.Passkeys == nil {
-		return passkey.ErrOff
-	}
-	return f.Sending.Can(m)
 }
 
 // setAction is the action that saves the choice; its target is the choice, so

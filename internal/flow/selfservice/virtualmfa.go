@@ -203,33 +203,41 @@ func (f *Flow) Unbind(ctx context.Context, v prove.Visitor, s prove.Signed, devi
 		if err != nil {
 			return err
 		}
-		facts, err := tx.Facts(s.Identity, nil)
-		if err != nil {
-			return err
-		}
-		if facts.Needs(factor.VirtualMFA) {
-			return needed(s.Identity)
-		}
-		facts.VirtualMFA = false
-		if !facts.MFA() && !s.Identity.PasswordAlone {
-			return ErrPasswordAlone
-		}
-		i, err := f.Permit(tx, s, Unbind(device))
-		if err != nil {
-			return err
-		}
-		if err := f.TakeOff(tx, v, i, device, ErrNotBound); err != nil {
-			return err
-		}
-		if !facts.SecondFactor() {
-			if err := tx.ReplaceRecoveryCodes(i.Account, i.ID, nil); err != nil {
-				return err
-			}
-		}
-		token, err = f.renew(tx, s)
+		token, err = f.withdraw(tx, s, factor.VirtualMFA, Unbind(device), func(i account.Identity) error {
+			return f.TakeOff(tx, v, i, device, ErrNotBound)
+		})
 		return err
 	})
 	return token, err
+}
+
+// withdraw takes one device of a kind off where it may go, and the recovery
+// codes with it where nothing else is left.
+func (f *Flow) withdraw(tx *store.Tx, s prove.Signed, kind factor.Method, a policy.Action, drop func(account.Identity) error) (token secret.Token, err error) {
+	facts, err := tx.Facts(s.Identity, nil)
+	if err != nil {
+		return token, err
+	}
+	if facts.Needs(kind) {
+		return token, needed(s.Identity)
+	}
+	facts = facts.Without(kind)
+	if !facts.MFA() && !s.Identity.PasswordAlone {
+		return token, ErrPasswordAlone
+	}
+	i, err := f.Permit(tx, s, a)
+	if err != nil {
+		return token, err
+	}
+	if err := drop(i); err != nil {
+		return token, err
+	}
+	if !facts.SecondFactor() {
+		if err := tx.ReplaceRecoveryCodes(i.Account, i.ID, nil); err != nil {
+			return token, err
+		}
+	}
+	return f.renew(tx, s)
 }
 
 // needed says why a device cannot go: it can be exchanged.

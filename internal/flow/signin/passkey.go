@@ -31,9 +31,8 @@ type Discovery struct {
 // Discoveries of one network are bounded against load alone: there is nothing
 // to guess.
 const (
-	discoveries      = 1000
-	discoveryWindow  = 15 * time.Minute
-	discoveryTimeout = ceremony.Lifetime
+	discoveries     = 1000
+	discoveryWindow = 15 * time.Minute
 )
 
 // ErrTooManyPasskeys says that the network asks too often.
@@ -61,7 +60,7 @@ func (f *Flow) Discover(ctx context.Context, v prove.Visitor) (d Discovery, err 
 			refusal = ErrTooManyPasskeys.After(wait)
 			return nil
 		}
-		c := ceremony.Ceremony{ID: d.Ceremony, Kind: ceremony.Discover, TokenHash: d.Token.Hash(), TriesLeft: throttle.CeremonyTries, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(discoveryTimeout)}
+		c := ceremony.Ceremony{ID: d.Ceremony, Kind: ceremony.Discover, TokenHash: d.Token.Hash(), TriesLeft: throttle.CeremonyTries, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ceremony.Lifetime)}
 		if err := tx.AddCeremony(c); err != nil {
 			return err
 		}

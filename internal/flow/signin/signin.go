@@ -223,7 +223,7 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 		return nil, err
 	}
 	s := session.Session{ID: id, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Proofs: c.Proofs, Unusual: unusual,
-		CreatedAt: tx.Now, LastSeenAt: tx.Now, ExpiresAt: f.until(tx.Now, i, facts, d), Address: v.Address.String(), UserAgent: clip(v.UserAgent, 400)}
+		CreatedAt: tx.Now, LastSeenAt: tx.Now, ExpiresAt: f.until(tx.Now, i, facts, d), Address: v.Address.String(), UserAgent: audit.Clip(v.UserAgent, audit.AgentMaxBytes)}
 	if err := tx.AddSession(s, token.Hash()); err != nil {
 		return nil, err
 	}
@@ -401,7 +401,7 @@ func (f *Flow) allowed(ctx context.Context, v prove.Visitor, token secret.Token,
 		return c, i, d.Step, nil
 	}
 	err = f.DB.Write(ctx, v.Actor(), func(tx *store.Tx) error {
-		return tx.Record(audit.Event{Account: i.Account, Name: audit.ConsoleSignin, Identity: i.ID, Refused: policy.ErrMethod.Code, Details: map[string]string{"method": clip(string(m), 40)}})
+		return tx.Record(audit.Event{Account: i.Account, Name: audit.ConsoleSignin, Identity: i.ID, Refused: policy.ErrMethod.Code, Details: map[string]string{"method": audit.Clip(string(m), 40)}})
 	})
 	return c, i, d.Step, errors.Join(err, policy.ErrMethod)
 }
@@ -466,11 +466,4 @@ func (f *Flow) usedRecoveryCode(tx *store.Tx, v prove.Visitor, i account.Identit
 		return err
 	}
 	return f.Notify(tx, v, i, message.RecoveryCodeUsed)
-}
-
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "")
 }

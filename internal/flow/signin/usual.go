@@ -64,7 +64,7 @@ func (f *Flow) decide(facts policy.Facts) policy.Decision {
 		return d
 	}
 	d.Methods = slices.DeleteFunc(d.Methods, func(m factor.Method) bool {
-		return f.Sending.Can(m) != nil || m == factor.Passkey && f.Passkeys == nil
+		return f.Can(m) != nil
 	})
 	if len(d.Methods) == 0 {
 		return policy.Decision{Step: policy.Refuse}

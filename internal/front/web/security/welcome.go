@@ -42,7 +42,7 @@ func (p *Pages) showWelcome(w http.ResponseWriter, r *http.Request, s prove.Sign
 	}
 	data := welcomePage{Base: p.kit.SignedBase(w, r, s), O: o, GoOn: onward(q), Managed: o.MFAManaged, Part: page.Part{Step: 3, Of: 3}}
 	for _, m := range o.Facts.Bindable() {
-		if p.flow.Sending.Can(m) == nil && (m != factor.Passkey || p.flow.Passkeys != nil) {
+		if p.flow.Can(m) == nil {
 			data.Second = append(data.Second, m)
 		}
 	}
