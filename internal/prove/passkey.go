@@ -246,7 +246,7 @@ func (p *Prover) SignInPasskey(ctx context.Context, v Visitor, ceremonyID string
 			return err // ours, not the visitor's
 		}
 		event.Account, event.Identity, event.Refused = i.Account, i.ID, f.Code
-		event.Details = map[string]string{"method": string(factor.Passkey), "why": passkey.Why(err)}
+		event.Details = map[string]string{"method": string(factor.Passkey), "why": passkey.Why(err), "alone": "yes"}
 		return tx.Record(event)
 	})
 	if err == nil {
@@ -293,7 +293,9 @@ func (p *Prover) ReadPasskey(ctx context.Context, v Visitor, i account.Identity,
 		}
 	}
 	if refusal == nil {
-		c, refusal = p.Passkeys.Register(credential, bindable(i, facts.Settings))
+		lists := bindable(i, facts.Settings)
+		lists.Plugged = event.Name == audit.U2FUpgrade // it is to be the same piece
+		c, refusal = p.Passkeys.Register(credential, lists)
 	}
 	if refusal == nil {
 		_, err = p.DB.Read(ctx).PasskeyByCredential(c.ID)

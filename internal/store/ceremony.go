@@ -143,6 +143,13 @@ func (tx *Tx) DropCeremonies(kind ceremony.Kind, session string) error {
 	return err
 }
 
+// TrimCeremonies ends the oldest ceremonies of the kind in the session, so that
+// it has fewer than most: pages that are open side by side each have one.
+func (tx *Tx) TrimCeremonies(kind ceremony.Kind, session string, most int) error {
+	_, err := tx.exec("DELETE FROM ceremony WHERE kind = $1 AND session_id = $2 AND id NOT IN (SELECT id FROM ceremony WHERE kind = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3)", kind, session, most-1)
+	return err
+}
+
 // AddSentCode keeps the MAC of a code that is about to be sent.
 func (tx *Tx) AddSentCode(c ceremony.Code, code string) error {
 	c.KeyID = tx.db.config.Keys.Newest()

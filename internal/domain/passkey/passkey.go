@@ -5,6 +5,7 @@ package passkey
 import (
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/go-webauthn/webauthn/metadata"
@@ -68,6 +69,13 @@ type Credential struct {
 // IsU2F reports whether the key was bound under U2F: a second factor only.
 func (c Credential) IsU2F() bool { return c.AppID != "" }
 
+// plugged reports whether the passkey can be one on a security key: it is on
+// that piece alone, which is held against a device or plugged into it.
+func (c Credential) plugged() bool {
+	piece := len(c.Transports) == 0 || slices.ContainsFunc(c.Transports, func(t string) bool { return t == "usb" || t == "nfc" || t == "ble" || t == "smart-card" })
+	return piece && !c.BackupEligible
+}
+
 // A User is whom a passkey is made for. The name is shown by the authenticator.
 type User struct {
 	Handle            []byte
@@ -78,6 +86,7 @@ type User struct {
 type Lists struct {
 	Allow, Deny []AAGUID
 	NoSynced    bool // none that is saved in a password manager
+	Plugged     bool // security keys alone
 }
 
 // A RelyingParty is what passkeys are bound to.
@@ -102,6 +111,7 @@ var (
 	ErrQuota      = fault.New(fault.Conflict, "quota.passkeys")
 	ErrSynced     = fault.New(fault.Conflict, "passkey.synced").On("credential")
 	ErrNotAllowed = fault.New(fault.Conflict, "passkey.not_allowed").On("credential")
+	ErrAnotherKey = fault.New(fault.Conflict, "passkey.another_key").On("credential")
 	ErrNone       = fault.New(fault.NotFound, "passkey.none")
 	ErrOff        = fault.New(fault.Forbidden, "passkey.off")
 )

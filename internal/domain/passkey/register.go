@@ -188,6 +188,9 @@ func (rp *RelyingParty) Register(response []byte, limits Lists) (c Credential, e
 			c.Transports = append(c.Transports, string(t))
 		}
 	}
+	if limits.Plugged && !c.plugged() {
+		return c, because(ErrAnotherKey, "another")
+	}
 	return c, nil
 }
 

@@ -97,6 +97,9 @@ type user struct {
 // add binds one key, or says why it cannot be.
 func (im *importing) add(r Record) (why string, err error) {
 	if !im.flow.Passkeys.Answers(passkey.Credential{AppID: r.AppID}) {
+		if !slices.ContainsFunc(im.flow.Passkeys.Origins, func(o string) bool { return strings.HasPrefix(o, "https://") }) {
+			return "app_id is of use under an https public_url alone, and this server's is " + strings.Join(im.flow.Passkeys.Origins, ", "), nil
+		}
 		return fmt.Sprintf("app_id is of another site than %s: no browser lets the key sign there", strings.Join(im.flow.Passkeys.Origins, ", ")), nil
 	}
 	u, err := im.user(r.User)

@@ -68,9 +68,11 @@ func (f *Flow) room(facts policy.Facts) error {
 	return nil
 }
 
+// passkeyPages is how many passkeys a session may be making at the same time.
+const passkeyPages = 4
+
 // BeginPasskey gives out what a browser makes a passkey from; of the U2F key
-// named, which goes when the passkey stands (empty: of none). What was begun
-// before in this session is dead.
+// named, which goes when the passkey stands (empty: of none).
 func (f *Flow) BeginPasskey(ctx context.Context, v prove.Visitor, s prove.Signed, replaces string) (n prove.NewPasskey, err error) {
 	err = f.DB.Write(ctx, v.As(s.Identity).Quietly(), func(tx *store.Tx) error {
 		i, err := tx.Identity(s.Identity.ID)
@@ -95,7 +97,7 @@ func (f *Flow) BeginPasskey(ctx context.Context, v prove.Visitor, s prove.Signed
 		if err != nil {
 			return err
 		}
-		if err := tx.DropCeremonies(ceremony.NewPasskey, s.Session.ID); err != nil {
+		if err := tx.TrimCeremonies(ceremony.NewPasskey, s.Session.ID, passkeyPages); err != nil {
 			return err
 		}
 		if n.Ceremony, err = f.DB.NewID(); err != nil {

@@ -110,13 +110,13 @@ func TestAPasskeyStandsAfterAVerificationAndItsAnswer(t *testing.T) {
 		testkit.Want(t, "without a verification", err, prove.ErrVerifyFirst)
 		w.Given(m.Signed, selfservice.BindPasskey)
 		k := testkit.NewSoftKey()
-		dead, err := w.Self.BeginPasskey(ctx(), w.Visitor, m.Signed, "")
-		testkit.Want(t, "begin", err, nil)
 		n, err := w.Self.BeginPasskey(ctx(), w.Visitor, m.Signed, "")
-		testkit.Want(t, "begin again", err, nil)
+		testkit.Want(t, "begin", err, nil)
+		beside, err := w.Self.BeginPasskey(ctx(), w.Visitor, m.Signed, "")
+		testkit.Want(t, "begin on another page", err, nil)
 		said := k.Create(n.Options)
-		_, _, err = m.finishes(dead.Ceremony, "", said)
-		testkit.Want(t, "in what was begun before", err, passkey.ErrExpired)
+		_, _, err = m.finishes(beside.Ceremony, "", said)
+		testkit.Want(t, "on the page beside it", err, passkey.ErrExpired)
 		other := &maker{w, t, who(t, w, otherToken)}
 		w.Given(other.Signed, selfservice.BindPasskey)
 		_, _, err = other.finishes(n.Ceremony, "", said)
@@ -141,7 +141,7 @@ func TestAPasskeyStandsAfterAVerificationAndItsAnswer(t *testing.T) {
 		if last.Method != factor.Passkey || !last.Verified || !last.Synced {
 			t.Errorf("the session was proved by %+v", last)
 		}
-		if done, refused := made(w, i, audit.PasskeyCreate); len(done) != 1 || len(refused) != 0 || done[0].Target != p.ID || !told(w, "passkey_added") {
+		if done, refused := made(w, i, audit.PasskeyCreate); len(done) != 1 || len(refused) != 1 || done[0].Target != p.ID || !told(w, "passkey_added") {
 			t.Errorf("events %v, refused %v, told %v", done, refused, w.Told(alice))
 		}
 		_, _, err = m.finishes(n.Ceremony, "", said)
@@ -337,6 +337,25 @@ func signsInBy(t *testing.T, w *testkit.World, k *testkit.SoftKey, method factor
 	return p, fmt.Errorf("%s is not offered: %+v", method, p.Offers)
 }
 
+// What is begun beside it does not end a page, until too many are open.
+func TestPagesThatMakePasskeysStandSideBySide(t *testing.T) {
+	t.Parallel()
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
+		m := makerOf(t, w, w.Owner(alice), factor.Password)
+		w.Given(m.Signed, selfservice.BindPasskey)
+		var pages []prove.NewPasskey
+		for range 5 {
+			n, err := w.Self.BeginPasskey(ctx(), w.Visitor, m.Signed, "")
+			testkit.Want(t, "begin", err, nil)
+			pages = append(pages, n)
+		}
+		k := testkit.NewSoftKey()
+		_, _, err := m.finishes(pages[0].Ceremony, "", k.Create(pages[0].Options))
+		testkit.Want(t, "the first of five", err, passkey.ErrExpired)
+		m.must(m.finishes(pages[1].Ceremony, "", k.Create(pages[1].Options)))
+	})
+}
+
 func TestAU2FKeyGoesWhenItsPasskeyStands(t *testing.T) {
 	t.Parallel()
 	testkit.On(t, func(t *testing.T, w *testkit.World) {
@@ -364,12 +383,14 @@ func TestAU2FKeyGoesWhenItsPasskeyStands(t *testing.T) {
 			t.Errorf("the old key after a wrong answer: %v, %v", p.Step, err)
 		}
 		w.Given(m.Signed, action)
+		_, _, err = m.creates(testkit.NewSoftKey(), "", old.ID) // synced, of a phone
+		testkit.Want(t, "another authenticator", err, passkey.ErrAnotherKey)
 		p := m.must(m.creates(k, "", old.ID))
 		list, err := w.Read(ctx()).Passkeys(i.Account, i.ID)
 		if err != nil || len(list) != 1 || list[0].ID != p.ID || list[0].IsU2F() {
 			t.Fatalf("%+v, %v", list, err)
 		}
-		if done, refused := made(w, i, audit.U2FUpgrade); len(done) != 1 || done[0].Target != old.ID || len(refused) != 1 || !told(w, "u2f_upgraded") {
+		if done, refused := made(w, i, audit.U2FUpgrade); len(done) != 1 || done[0].Target != old.ID || len(refused) != 2 || !told(w, "u2f_upgraded") {
 			t.Errorf("events %v, refused %v, told %v", done, refused, w.Told(alice))
 		}
 		if p, err := signsInBy(t, w, k, factor.Passkey); err != nil || p.Session == nil {

@@ -1,9 +1,12 @@
 package page
 
 import (
+	"strings"
+
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/message"
+	"countersign/internal/domain/policy"
 )
 
 // A Happening is an event as people read it.
@@ -51,6 +54,9 @@ func sentence(b Base, e audit.Event) string {
 		}
 		return said
 	}
+	if d["alone"] != "" { // nobody has typed a password
+		return b.T("event.ConsoleSignin.refused_passkey")
+	}
 	for _, k := range []string{key + ".refused_code", key + ".refused"} {
 		if (k == key+".refused" || d["method"] != "") && b.L.Has(k) {
 			return b.T(k, args...)
@@ -67,6 +73,8 @@ func variant(e audit.Event) string {
 		return ".method"
 	case e.Name == audit.ConsoleSignin && d["acr"] == "":
 		return ".plain"
+	case e.Name == audit.ConsoleSignin && d["acr"] == policy.LevelPhishing && !strings.Contains(d["amr"], "pwd"):
+		return ".passkey"
 	case e.Name == audit.UserUpdate && d["from"] != "":
 		return ".name"
 	case e.Name != audit.ProfileCreate && e.Name != audit.ProfileUpdate:
