@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -127,47 +126,6 @@ func (accountListCmd) Run(w *world) error {
 		return err
 	}
 	return t.Flush()
-}
-
-type auditCmd struct {
-	Verify auditVerifyCmd `cmd:"" help:"Walk every chain of events and say where one is broken."`
-}
-
-type auditVerifyCmd struct {
-	Head []string `help:"Where a chain ended when you last looked, ACCOUNT:SEQ:HASH; it must still contain that." env:"-" placeholder:"HEAD"`
-}
-
-func (c auditVerifyCmd) Run(w *world) error {
-	s, err := w.open()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = s.Close() }()
-	broken, chains := 0, 0
-	r := s.DB.Read(w.ctx)
-	err = r.VerifyChains(func(h store.Head, err error) error {
-		chains++
-		if err != nil {
-			broken++
-			_, err = fmt.Fprintln(w.out, err)
-			return err
-		}
-		_, err = fmt.Fprintf(w.out, "%s:%d:%s holds\n", h.Account, h.Seq, hex.EncodeToString(h.Hash))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for _, head := range c.Head {
-		if err := r.Contains(head); err != nil {
-			broken++
-			fmt.Fprintln(w.out, err)
-		}
-	}
-	if broken > 0 {
-		return fmt.Errorf("%d of %d audit chains broken", min(broken, chains), chains)
-	}
-	return nil
 }
 
 type keyCmd struct {

@@ -31,7 +31,7 @@ type cli struct {
 
 	Serve   serveCmd   `cmd:"" help:"Run the server."`
 	Account accountCmd `cmd:"" help:"Create and list accounts."`
-	Audit   auditCmd   `cmd:"" help:"Check what was recorded."`
+	Audit   auditCmd   `cmd:"" help:"Check what was recorded, and take it out."`
 	Key     keyCmd     `cmd:"" help:"Change the keys that seal secrets."`
 	Import  importCmd  `cmd:"" help:"Bring in what people bound elsewhere."`
 	Outbox  outboxCmd  `cmd:"" help:"See what could not be sent."`

@@ -122,7 +122,7 @@ func (p *person) savesRecoveryCodes() {
 	p.state("virtual-mfa", "state.on")
 	p.state("recovery-codes", "state.on")
 	p.Says("row.recovery_codes.left", "Count", 10)
-	p.Says("checkup.none")
+	p.Says("checkup.second_kind")
 	p.Look("settings-on")
 	p.Follow("#row-recovery-codes .button")
 	p.On("/security/recovery-codes", "row.recovery_codes")

@@ -285,14 +285,15 @@ func (m *member) id(of *member) string {
 }
 
 // changes is whatever on a page of the console changes something.
-const changes = `[...document.querySelectorAll('main form[method=post]:not([action$=".csv"]), main a')]
+const changes = `[...document.querySelectorAll('main form[method=post]:not([action$=".csv"], [action^="/console/audit/"]), main a')]
 	.map(e => new URL(e.action ?? e.href).pathname)
-	.filter(path => path.startsWith('/console') && !/^\/console\/(users|settings|names)?(\/[0-9a-zA-Z_-]+(\/(authentication|sessions|activity))?)?$|^$/.test(path) || path.endsWith('/new'))`
+	.filter(path => path.startsWith('/console') && !/^\/console(\/(audit|report))?$|^\/console\/(users|settings|names)?(\/[0-9a-zA-Z_-]+(\/(authentication|sessions|activity))?)?$|^$/.test(path) || path.endsWith('/new'))`
 
 // readsEverything is what an auditor does: every page, and no button.
 func (m *member) readsEverything(user string) {
 	m.T.Helper()
 	for _, page := range []struct{ path, look string }{
+		{"/console", "auditor-overview"}, {"/console/report", ""}, {"/console/audit", ""},
 		{"/console/users", "auditor-users"}, {user, ""}, {user + "/authentication", ""}, {user + "/sessions", ""}, {user + "/activity", ""},
 		{"/console/settings", "auditor-settings"}, {"/console/names", ""},
 	} {

@@ -20,7 +20,7 @@ func TestNonsenseInTheConsoleIsRefused(t *testing.T) {
 		s.PutApp(alice)
 		c := as(s, owner, factor.VirtualMFA)
 		csrf := c.CSRF()
-		fields := map[string]bool{"id": true, "user": true, "session": true, "device": true, "c": true, "d": true, "q": true, "sort": true, "page": true, "size": true, "mfa": true, "activity": true, "display_name": true, "email": true, "comments": true, "many": true, "users": true, "new_password": true, "reset": true}
+		fields := map[string]bool{"id": true, "user": true, "session": true, "device": true, "c": true, "d": true, "q": true, "sort": true, "page": true, "size": true, "mfa": true, "activity": true, "display_name": true, "email": true, "comments": true, "many": true, "users": true, "new_password": true, "reset": true, "from": true, "to": true, "actor": true, "target": true, "event": true, "result": true, "network": true, "request": true, "before": true, "query": true, "format": true}
 		for _, d := range drives {
 			p := &person{app: &testkit.App{Seed: []byte("12345678901234567890"), Now: s.Now}}
 			for n, filled := 0, d.fill(p); n < len(filled); n += 2 {

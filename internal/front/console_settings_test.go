@@ -23,7 +23,7 @@ import (
 func standard() map[string]string {
 	return map[string]string{
 		"mfa_operation": "mandatory", "allow_sms": "1", "allow_email": "1", "two_kinds": "", "remember": "", "passkey_signin": "1", "no_synced": "", "passkey_models": "", "grace_until": "",
-		"manage_mfa": "1", "change_password": "1", "manage_keys": "", "session_hours": "6", "masks": "", "idle_users": "365", "idle_keys": "730",
+		"contact": "", "manage_mfa": "1", "change_password": "1", "manage_keys": "", "session_hours": "6", "masks": "", "idle_users": "365", "idle_keys": "730",
 		"minimum_length": "8", "require_lower": "", "require_upper": "", "require_numbers": "", "require_symbols": "", "no_user_name": "", "different": "0",
 		"max_age": "0", "hard_expire": "", "reuse": "0", "login_attempts": "0", "initial_age": "14", "intercept_risk": "",
 	}
@@ -115,18 +115,18 @@ func TestEveryFieldOfTheSettingsRoundTrips(t *testing.T) {
 		day := s.Now().UTC().AddDate(0, 0, 30)
 		other := []string{
 			"mfa_operation", "independent", "allow_sms", "1", "allow_email", "", "two_kinds", "1", "remember", "1", "passkey_signin", "", "no_synced", "1", "passkey_models", "FBFC3007-154E-4ECC-8C0B-6E020557D7BD;\r\ncb69481e-8ff7-4039-93ec-0a2729a154a8", "grace_until", day.Format("2006-01-02"),
-			"manage_mfa", "", "change_password", "", "manage_keys", "1", "session_hours", "２４", "masks", "198.51.100.77/24, 2001:db8::1;\r\n::ffff:203.0.113.9 127.0.0.1", "idle_users", "90", "idle_keys", "180",
+			"contact", "  Room 4, extension 17 ", "manage_mfa", "", "change_password", "", "manage_keys", "1", "session_hours", "２４", "masks", "198.51.100.77/24, 2001:db8::1;\r\n::ffff:203.0.113.9 127.0.0.1", "idle_users", "90", "idle_keys", "180",
 			"minimum_length", "32", "require_lower", "1", "require_upper", "1", "require_numbers", "1", "require_symbols", "1", "no_user_name", "1", "different", "8",
 			"max_age", "1095", "hard_expire", "1", "reuse", "24", "login_attempts", "32", "initial_age", "90", "intercept_risk", "1",
 		}
 		end := time.Date(day.Year(), day.Month(), day.Day(), 23, 59, 59, 0, time.UTC)
-		want := account.Settings{MFAOperation: account.Independent, AllowSMS: true, TwoKinds: true, Remember: true, ManageKeys: true, NoSyncedAdministrators: true, SessionHours: 24, IdleUsers: 90, IdleKeys: 180, GraceUntil: end,
+		want := account.Settings{MFAOperation: account.Independent, AllowSMS: true, TwoKinds: true, Remember: true, ManageKeys: true, NoSyncedAdministrators: true, SessionHours: 24, IdleUsers: 90, IdleKeys: 180, GraceUntil: end, Contact: "Room 4, extension 17",
 			PasskeyModels: []string{"fbfc3007-154e-4ecc-8c0b-6e020557d7bd", "cb69481e-8ff7-4039-93ec-0a2729a154a8"},
 			Masks:         []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("203.0.113.9/32"), netip.MustParsePrefix("127.0.0.1/32")},
 			Password:      account.PasswordPolicy{MinimumLength: 32, RequireLower: true, RequireUpper: true, RequireNumbers: true, RequireSymbols: true, Different: 8, NoUserName: true, MaxAge: 1095, HardExpire: true, Reuse: 24, LoginAttempts: 32, InitialAge: 90, InterceptRisk: true}}
 
 		page := preview(c, other...).Want(http.StatusOK)
-		says(t, page, "28 changes", "Apple Passwords (fbfc3007-154e-4ecc-8c0b-6e020557d7bd)", "stay on one device", "6 hours", "24 hours", "anywhere", "198.51.100.0/24, 2001:db8::1, 203.0.113.9, 127.0.0.1", "23:59 UTC", "As each user's sign-in settings say", "Users may: Change their own password", "for ever", "1095 days")
+		says(t, page, "29 changes", "Apple Passwords (fbfc3007-154e-4ecc-8c0b-6e020557d7bd)", "stay on one device", "6 hours", "24 hours", "anywhere", "198.51.100.0/24, 2001:db8::1, 203.0.113.9, 127.0.0.1", "23:59 UTC", "As each user's sign-in settings say", "Users may: Change their own password", "for ever", "1095 days")
 		again := page.Submit("/console/settings").Want(http.StatusOK)
 		entered := shown(t, again, "/console/settings/preview")
 		verify := page.Submit("/console/settings/save").Want(http.StatusSeeOther)

@@ -53,7 +53,7 @@ type drive struct {
 
 func with(names ...string) func(*person) []string {
 	return func(p *person) []string {
-		values := map[string]string{"$email": p.email, "$phone": p.phone, "$bind": p.bind, "$choice": p.choice, "$device": p.device, "$other": p.other, "$user": p.user, "$domain": p.domain, "$alias": "new-" + string(p.Account), "$replace": p.replace, "$seen": p.seen, "$create": p.create, "$created": p.created, "$upgrade": p.upgrade, "$upgraded": p.upgraded, "$protect": p.protect, "$protecting": p.protecting, "$code1": p.app.Code(1), "$code2": p.app.Code(2)}
+		values := map[string]string{"$email": p.email, "$phone": p.phone, "$bind": p.bind, "$choice": p.choice, "$device": p.device, "$remembered": "m" + string(p.ID), "$other": p.other, "$user": p.user, "$domain": p.domain, "$alias": "new-" + string(p.Account), "$replace": p.replace, "$seen": p.seen, "$create": p.create, "$created": p.created, "$upgrade": p.upgrade, "$upgraded": p.upgraded, "$protect": p.protect, "$protecting": p.protecting, "$code1": p.app.Code(1), "$code2": p.app.Code(2)}
 		filled := slices.Clone(names)
 		for n, v := range filled {
 			if found, ok := values[v]; ok {
@@ -150,6 +150,11 @@ func prepare(t *testing.T, s *testkit.Site, p *person) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	reached := selfservice.EmailAction(p.Identity)
+	if !p.IsOwner() {
+		putMailbox(s, p.Identity, "old-"+string(p.ID)+"@example.com")
+		reached = selfservice.SecurityEmailAction(store.SecurityEmail{ID: "mail-" + string(p.ID), Address: "old-" + string(p.ID) + "@example.com"})
+	}
 	id := string(p.ID)
 	p.email, p.phone, p.bind, p.choice, p.other, p.replace = "e"+id, "p"+id, "b"+id, "c"+id, "o"+id, "r"+id
 	p.domain = "d" + string(p.Account) + ".example.net"
@@ -164,7 +169,7 @@ func prepare(t *testing.T, s *testkit.Site, p *person) {
 	edit := policy.Action{Scenario: policy.ManageMFA, Name: "protection_edit", Target: p.choice, Destructive: true}
 	s.Put(func(tx *store.Tx) error {
 		for _, c := range []ceremony.Ceremony{
-			{ID: p.email, Kind: ceremony.Contact, Action: selfservice.EmailAction(p.Identity), Private: ceremony.Private{Email: "new-" + string(p.ID) + "@example.com"}},
+			{ID: p.email, Kind: ceremony.Contact, Action: reached, Private: ceremony.Private{Email: "new-" + string(p.ID) + "@example.com"}},
 			{ID: p.phone, Kind: ceremony.Contact, Action: selfservice.PhoneAction(phone), Private: ceremony.Private{Phone: "+8613700137000", Country: "CN"}},
 			{ID: p.bind, Kind: ceremony.Bind, Private: ceremony.Private{Seed: seed}},
 			{ID: p.replace, Kind: ceremony.Bind, Private: ceremony.Private{Seed: seed, Replaces: p.device}},
@@ -202,6 +207,12 @@ func prepare(t *testing.T, s *testkit.Site, p *person) {
 		if err := tx.AddKnownDevice(session.KnownDevice{ID: "k" + id, Account: p.Account, Identity: user.ID}, []byte("known"+id)); err != nil {
 			return err
 		}
+		if _, err := tx.Facts(p.Identity, nil); err != nil {
+			return err
+		}
+		if err := tx.RememberDevice(session.RememberedDevice{ID: "m" + id, Account: p.Account, Identity: p.ID, Epoch: p.Epoch, ExpiresAt: tx.Now.Add(time.Hour)}, []byte("series"+id), []byte("secret"+id)); err != nil {
+			return err
+		}
 		for _, i := range []account.Identity{p.Identity, user} {
 			other := sessions[0]
 			other.ID, other.Identity, other.Epoch = "o"+string(i.ID), i.ID, i.Epoch
@@ -223,12 +234,15 @@ func standing(t *testing.T, s *testkit.Site, a account.ID) string {
 		"SELECT id, email, email_key, email_confirmed_at, password_hash, epoch, role, name, display_name, comments FROM identity",
 		"SELECT identity_id, state, mfa_required, password_reset, initial_until FROM login_profile",
 		"SELECT identity_id, id FROM known_device",
+		"SELECT identity_id, id FROM remembered_device",
 		"SELECT identity_id, kind, ticket_hash, expires_at FROM enrolment",
 		"SELECT domain, code, verified_at FROM domain_alias",
 		"SELECT content, idle_users FROM account_settings",
 		"SELECT id, alias FROM account",
 		"SELECT id, name, drift, last_step FROM virtual_mfa",
 		"SELECT id, number FROM phone",
+		"SELECT id, address FROM security_email",
+		"SELECT id, number, token_hash FROM activation",
 		"SELECT account_id, scenarios, method, since, changed_at FROM account_protection",
 		"SELECT identity_id, code_hash, created_at, used_at FROM recovery_code",
 		"SELECT id, credential_id, name, sign_count, copied_at FROM passkey",
@@ -322,6 +336,9 @@ func TestNoSessionThatDoesNotSufficePassesAGate(t *testing.T) {
 	} {
 		for who, of := range map[string]func(s *testkit.Site, email, pattern string) *person{
 			"owner": func(s *testkit.Site, email, pattern string) *person {
+				if s.Routes.Audiences[pattern] == string(page.Users) {
+					return nil
+				}
 				return newPerson(s, email, drives[pattern].protect, kind.signIn)
 			},
 			"administrator": func(s *testkit.Site, email, pattern string) *person {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"countersign/internal/domain/account"
+	"countersign/internal/front/web/page"
 	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
 )
@@ -117,10 +119,18 @@ func TestMalformedRequestsAreRefusedEverywhere(t *testing.T) {
 func TestEveryPostRefusesOtherSites(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewSite(t, storetest.SQLite, nil)
-	c := signedIn(s)
-	csrf := c.CSRF()
+	owner := signedIn(s)
+	user := s.Client()
+	settle(s, func(n *account.Settings) { n.MFAOperation = account.Independent })
+	enter(user, putStaff(s, s.Identity(alice), "uma", account.User), nil)
+	csrfs := map[*testkit.Client]string{owner: owner.CSRF(), user: user.CSRF()}
 	before := counts(t, s)
 	for _, path := range routes(s, "POST") {
+		c := owner
+		if ofUsers(s, path) {
+			c = user
+		}
+		csrf := csrfs[c]
 		for name, header := range map[string]http.Header{
 			"cross-site":            {"Sec-Fetch-Site": {"cross-site"}},
 			"another host's page":   {"Sec-Fetch-Site": {"same-site"}},
@@ -148,18 +158,30 @@ func TestEveryPostRefusesOtherSites(t *testing.T) {
 	if after := counts(t, s); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("rows were %v, are %v", before, after)
 	}
-	c.Get("/security").Want(http.StatusOK)
+	owner.Get("/security").Want(http.StatusOK)
+}
+
+// ofUsers reports whether a form is for RAM users alone.
+func ofUsers(s *testkit.Site, path string) bool {
+	return s.Routes.Audiences["POST "+path] == string(page.Users)
 }
 
 func TestEveryFormTakesTheBrowsersOwnTokenAlone(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewSite(t, storetest.SQLite, nil)
 	c := signedIn(s)
+	user := s.Client()
+	settle(s, func(n *account.Settings) { n.MFAOperation = account.Independent })
+	enter(user, putStaff(s, s.Identity(alice), "uma", account.User), nil)
 	foreign, own := s.Client().CSRF(), c.CSRF()
 	before := counts(t, s)
 	for _, path := range routes(s, "POST") {
 		if !isPage(path) || strings.HasPrefix(path, "/setup/") {
 			continue
+		}
+		c, own := c, own
+		if ofUsers(s, path) {
+			c, own = user, user.CSRF()
 		}
 		for name, token := range map[string]string{"none": "", "another browser's": foreign, "cut": own[:len(own)-2], "nonsense": "!!", "zeros": strings.Repeat("A", len(own))} {
 			c.Post(path, url.Values{"csrf": {token}, "locale": {"ja"}, "username": {alice}, "password": {testkit.Password}}).Want(http.StatusForbidden)
@@ -184,7 +206,7 @@ func counts(t *testing.T, s *testkit.Site) map[string]int {
 	t.Helper()
 	raw := storetest.Raw(t, s.Config.DatabaseURL())
 	n := map[string]int{}
-	for _, table := range []string{"account", "identity", "setup_link", "virtual_mfa", "recovery_code", "guess_budget", "throttle_window", "known_device", "session", "verification", "audit_event", "outbox", "sent_code", "phone", "login_profile", "account_settings", "domain_alias", "enrolment", "seen_network", "password_history", "passkey", "passkey_user", "passkey_challenge"} {
+	for _, table := range []string{"account", "identity", "setup_link", "virtual_mfa", "recovery_code", "guess_budget", "throttle_window", "known_device", "session", "verification", "audit_event", "outbox", "sent_code", "phone", "security_email", "activation", "login_profile", "account_settings", "domain_alias", "enrolment", "seen_network", "password_history", "passkey", "passkey_user", "passkey_challenge"} {
 		var rows int
 		if err := raw.QueryRow("SELECT count(*) FROM " + table).Scan(&rows); err != nil {
 			t.Fatal(err)

@@ -27,8 +27,9 @@ func TestWhatBelongsToTheOwnerIsNotThereForAUser(t *testing.T) {
 	enter(c, uma, nil)
 	first := c.Get("/security").Want(http.StatusOK)
 	says(t, first, "Security Information", "uma@"+string(uma.Account)+"."+testkit.Suffix)
-	saysNot(t, first, "/security/protection", "/security/email", "/console")
-	for _, path := range []string{"/security/protection", "/security/protection/setup", "/security/protection/off", "/security/email", "/security/email/change"} {
+	saysNot(t, first, "/security/protection", "Sign-in email", "/console")
+	saysNot(t, c.Get("/security/email").Want(http.StatusOK), "Sign-in email") // its security email is there
+	for _, path := range []string{"/security/protection", "/security/protection/setup", "/security/protection/off"} {
 		says(t, c.Get(path).Want(http.StatusNotFound), "There is nothing at this address.")
 	}
 	for _, path := range []string{"/console", "/console/users", "/console/settings"} {

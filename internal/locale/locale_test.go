@@ -181,30 +181,22 @@ func errors(err error, d fs.DirEntry) error {
 	return err
 }
 
-func TestEveryEventOfTheHistoryHasASentence(t *testing.T) {
+func TestEveryEventHasASentence(t *testing.T) {
 	t.Parallel()
-	history, err := os.ReadFile("../flow/selfservice/sessions.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	names, err := os.ReadFile("../domain/audit/audit.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 0
-	for _, m := range events.FindAllStringSubmatch(string(names), -1) {
-		if !strings.Contains(string(history), "audit."+m[1]) {
-			continue
-		}
-		n++
+	all := events.FindAllStringSubmatch(string(names), -1)
+	if len(all) < 60 {
+		t.Errorf("only %d events seen", len(all))
+	}
+	for _, m := range all {
 		for _, l := range locale.All {
 			if !l.Has("event." + m[1]) {
 				t.Errorf("%s: no sentence for the event %s", l.Tag, m[1])
 			}
 		}
-	}
-	if n < 10 {
-		t.Errorf("only %d events seen", n)
 	}
 }
 

@@ -53,7 +53,9 @@ func (p *Prover) Ask(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Cer
 		o := Offer{Method: m, Down: p.Sending.Can(m) != nil}
 		switch m {
 		case factor.Email:
-			o.Destination = account.MaskEmail(i.Email)
+			if o.Destination, o.LastUsedAt, err = mailbox(tx, i); err != nil {
+				return a, err
+			}
 		case factor.SMS:
 			phone, err := tx.Peek().Phone(i.Account, i.ID)
 			if err != nil {
@@ -81,6 +83,16 @@ func (p *Prover) Ask(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Cer
 	}
 	a.Resend, err = ResendIn(tx.Peek(), ceremonyID, tx.Now)
 	return a, err
+}
+
+// mailbox is where codes by mail go, masked, and when one came back last; of an
+// owner that is not noted.
+func mailbox(tx *store.Tx, i account.Identity) (masked string, used time.Time, err error) {
+	if i.IsOwner() {
+		return account.MaskEmail(i.Email), used, nil
+	}
+	e, err := tx.Peek().SecurityEmail(i.Account, i.ID)
+	return account.MaskEmail(e.Address), e.LastUsedAt, err
 }
 
 // offerKeys completes the offer of keys that sign.

@@ -29,6 +29,11 @@ var (
 	ErrBound        = fault.New(fault.Conflict, "virtual_mfa.bound")
 	ErrPhoneChanged = fault.New(fault.Conflict, "phone.changed_meanwhile")
 	ErrQuotaDevices = fault.New(fault.Conflict, "quota.devices")
+	ErrEmailChanged = fault.New(fault.Conflict, "security_email.changed_meanwhile")
+
+	// ErrSecurityEmailFull is said once the address has answered: before that it
+	// would tell strangers who uses it.
+	ErrSecurityEmailFull = fault.New(fault.Conflict, "security_email.full").On("email").With("Max", account.SecurityEmailUsers)
 )
 
 // A Key is the key of a virtual MFA device that is not bound yet, as people
@@ -157,6 +162,58 @@ func (p *Prover) AttachPhone(tx *store.Tx, v Visitor, i account.Identity, old st
 		return err
 	}
 	return tx.Record(event)
+}
+
+// SecurityEmailOf is the security email of a RAM user; the zero one where none
+// is bound.
+func SecurityEmailOf(r *store.Reader, i account.Identity) (store.SecurityEmail, error) {
+	e, err := r.SecurityEmail(i.Account, i.ID)
+	if errors.Is(err, store.ErrNoRow) {
+		return store.SecurityEmail{}, nil
+	}
+	return e, err
+}
+
+// BindSecurityEmail puts an address that has answered in place of the one named
+// by old, and tells both.
+func (p *Prover) BindSecurityEmail(tx *store.Tx, v Visitor, i account.Identity, old, address string) error {
+	present, err := SecurityEmailOf(&tx.Reader, i)
+	if err != nil {
+		return err
+	}
+	// Whoever binds the same address waits here until we are done, and then
+	// counts us too.
+	key := account.EmailKey(address)
+	if _, _, err := tx.Count("bind:email:"+key, attachesPerDay, 24*time.Hour); err != nil {
+		return err
+	}
+	n, err := tx.SecurityEmailIdentities(address)
+	if err != nil {
+		return err
+	}
+	if present.ID != "" && account.EmailKey(present.Address) == key { // our own
+		n--
+	}
+	if n >= account.SecurityEmailUsers {
+		return ErrSecurityEmailFull
+	}
+	id, err := p.DB.NewID()
+	if err != nil {
+		return err
+	}
+	if err := tx.BindSecurityEmail(i.Account, i.ID, old, store.SecurityEmail{ID: id, Address: address, BoundFrom: v.Address.String()}, ErrEmailChanged); err != nil {
+		return err
+	}
+	kind, details := message.SecurityEmailBound, map[string]string{"to": account.MaskEmail(address)}
+	tell := []message.Recipient{{Channel: message.Email, To: address}}
+	if old != "" {
+		kind, details["from"] = message.SecurityEmailChanged, account.MaskEmail(present.Address)
+		tell = append(tell, message.Recipient{Channel: message.Email, To: present.Address})
+	}
+	if err := p.Notify(tx, v, i, kind, tell...); err != nil {
+		return err
+	}
+	return tx.Record(audit.Event{Account: i.Account, Name: audit.SecurityEmailBind, Identity: i.ID, Target: id, Details: details})
 }
 
 // TakeOff takes the virtual MFA device named off, and tells of it; gone is

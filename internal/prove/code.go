@@ -46,6 +46,10 @@ type Answer struct {
 	// Credential is the AuthenticationResponseJSON of a key that signs.
 	Credential []byte
 
+	// Remember asks that the browser be not asked again for a while. Only a
+	// sign-in looks at it.
+	Remember bool
+
 	// New says that the code was sent to an address that is to be confirmed:
 	// whoever mistypes it is signed in, and no alarm.
 	New bool
@@ -152,12 +156,18 @@ func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, cer
 		a, err = p.chargeCode(ctx, v, i, ceremonyID, func(tx *store.Tx, price int) error {
 			return longEnough(tx, ceremonyID, answer.Method, code, throttle.DigitsAt(price))
 		})
-		a.confirming = answer.New || answer.Method == factor.Email
+		a.confirming = answer.New || answer.Method == factor.Email && i.IsOwner()
 		return func(tx *store.Tx) error {
-			if err := checkSentCode(tx, ceremonyID, answer.Method, code); err != nil || answer.Method != factor.SMS {
+			if err := checkSentCode(tx, ceremonyID, answer.Method, code); err != nil {
 				return err
 			}
-			return tx.UsePhone(i.Account, i.ID)
+			switch {
+			case answer.Method == factor.SMS:
+				return tx.UsePhone(i.Account, i.ID)
+			case !answer.New && !i.IsOwner():
+				return tx.UseSecurityEmail(i.Account, i.ID)
+			}
+			return nil
 		}, a, err
 
 	case factor.RecoveryCode, factor.Ticket:

@@ -278,9 +278,5 @@ func (p *Prover) lockLane(tx *store.Tx, v Visitor, i account.Identity, g guess) 
 	if err := tx.Record(audit.Event{Account: i.Account, Name: audit.PasswordLock, Identity: i.ID}); err != nil {
 		return err
 	}
-	first, _, err := tx.Count("told:"+string(message.PasswordLocked)+":"+string(i.ID), 1, 24*time.Hour)
-	if err != nil || !first {
-		return err
-	}
-	return p.Notify(tx, v, i, message.PasswordLocked)
+	return p.notifyOnce(tx, v, i, message.PasswordLocked)
 }

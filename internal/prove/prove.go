@@ -25,11 +25,12 @@ import (
 
 // A Visitor is where a request comes from.
 type Visitor struct {
-	Address   netip.Addr
-	UserAgent string
-	Request   string         // id of the request
-	Devices   []secret.Token // known-device cookies
-	Locale    *locale.Locale
+	Address    netip.Addr
+	UserAgent  string
+	Request    string                // id of the request
+	Devices    []secret.Token        // known-device cookies
+	Remembered session.RememberToken // of a remembered device
+	Locale     *locale.Locale
 }
 
 // Actor is the visitor as the hand of a change, before it is known who it is.
@@ -41,6 +42,9 @@ func (v Visitor) Actor() audit.Actor {
 func (v Visitor) As(i account.Identity) audit.Actor {
 	a := v.Actor()
 	a.Kind, a.ID, a.Name = string(i.Role), string(i.ID), i.Name()
+	if i.IsOwner() { // an address: what is recorded holds none in full
+		a.Name = account.MaskEmail(i.Email)
+	}
 	return a
 }
 
@@ -249,75 +253,4 @@ func (p *Prover) settle(tx *store.Tx, v Visitor, i account.Identity, a attempt, 
 		return err
 	}
 	return p.tellOfFailure(tx, v, i, a)
-}
-
-// tellOfFailure mails the owner about a right password with a wrong second
-// step: once a day, so that an attack sends one mail, and once more when the
-// budget is empty.
-func (p *Prover) tellOfFailure(tx *store.Tx, v Visitor, i account.Identity, a attempt) error {
-	b, _, err := tx.Budget(i.Account, i.ID)
-	if err != nil {
-		return err
-	}
-	kind := message.SecondStepFailed
-	if a.charge.TookToken && b.Left == 0 {
-		kind = message.BudgetEmpty
-		if err := tx.Record(audit.Event{Account: i.Account, Name: audit.CodeBudgetEmpty, Identity: i.ID}); err != nil {
-			return err
-		}
-	}
-	if kind == message.SecondStepFailed && a.confirming {
-		return nil // whoever confirms an address mistypes now and then
-	}
-	first, _, err := tx.Count("told:"+string(kind)+":"+string(i.ID), 1, 24*time.Hour)
-	if err != nil || !first {
-		return err
-	}
-	return p.Notify(tx, v, i, kind)
-}
-
-// phoneNoticesPerDay bounds the notices that go to one phone.
-const phoneNoticesPerDay = 10
-
-// Notify tells the identity what has happened, by mail and, where it is
-// urgent, by text message to its phone; and whoever else is concerned.
-func (p *Prover) Notify(tx *store.Tx, v Visitor, i account.Identity, kind message.Kind, also ...message.Recipient) error {
-	c := message.Circumstances{At: tx.Now, Address: v.Address.String(), UserAgent: v.UserAgent}
-	to := also
-	if i.Email != "" {
-		to = append([]message.Recipient{{Channel: message.Email, To: i.Email}}, also...)
-	}
-	if kind.Urgent() {
-		phone, err := tx.Peek().Phone(i.Account, i.ID)
-		attached, err := store.HasRow(err)
-		if err != nil {
-			return err
-		}
-		if attached {
-			to = append(to, message.Recipient{Channel: message.SMS, To: string(phone.Number)})
-		}
-	}
-	for _, r := range to {
-		if r.Channel == message.SMS {
-			if ok, err := p.noticeFits(tx, r.To); err != nil || !ok {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-		}
-		if err := tx.AddMessage(p.Service.Notice(i, r, kind, c)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// noticeFits reports whether a notice may go to a number, and counts it.
-func (p *Prover) noticeFits(tx *store.Tx, number string) (bool, error) {
-	if p.Sending.NoTexts || !p.Sending.Reaches(account.Phone(number).Country()) {
-		return false, nil
-	}
-	ok, _, err := tx.Count("notices:"+number, phoneNoticesPerDay, 24*time.Hour)
-	return ok, err
 }

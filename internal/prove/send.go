@@ -97,7 +97,14 @@ func (d Destination) recipient() message.Recipient {
 func DestinationOf(r *store.Reader, i account.Identity, m factor.Method) (Destination, error) {
 	switch m {
 	case factor.Email:
-		return Destination{Method: m, Email: i.Email}, nil
+		if i.IsOwner() {
+			return Destination{Method: m, Email: i.Email}, nil
+		}
+		e, err := SecurityEmailOf(r, i) // never the email of the profile, which administrators write
+		if err == nil && e.ID == "" {
+			err = policy.ErrMethod
+		}
+		return Destination{Method: m, Email: e.Address}, err
 	case factor.SMS:
 		p, err := r.Phone(i.Account, i.ID)
 		if errors.Is(err, store.ErrNoRow) {
@@ -180,18 +187,10 @@ func (p *Prover) SendAs(tx *store.Tx, v Visitor, i account.Identity, c ceremony.
 			device = d.ID
 		}
 	}
-	s := throttle.Sending{Device: device, Ceremony: c.ID, Destination: to.key(), Payer: string(i.Account), Network: throttle.Network(v.Address).String(),
-		Text: to.Method == factor.SMS, New: to.New}
-	if s.Text {
-		s.Prefix, s.Country = to.Phone.Prefix(), to.Phone.Country()
-		if !p.Sending.Reaches(s.Country) {
-			return "", nil, ErrPhoneCountry
-		}
+	limits, err := p.limits(v, i, c.ID, device, to)
+	if err != nil {
+		return "", nil, err
 	}
-	if s.Payer == "" { // of no account yet: the network's
-		s.Payer = s.Network
-	}
-	limits := s.Limits(p.Sending.Ceiling)
 	if refusal, err = p.within(tx, limits); err != nil || refusal != nil {
 		return "", refusal, err
 	}
@@ -230,6 +229,41 @@ func (p *Prover) SendAs(tx *store.Tx, v Visitor, i account.Identity, c ceremony.
 		}
 	}
 	return id, nil, tx.Record(audit.Event{Account: i.Account, Name: audit.CodeSend, Identity: i.ID, Details: map[string]string{"method": string(to.Method), "to": to.Masked()}})
+}
+
+// SendLink puts a message that carries a link in place of a code into the
+// outbox, under the limits of codes. asked names what is asked for: the same
+// again must wait.
+func (p *Prover) SendLink(tx *store.Tx, v Visitor, i account.Identity, asked string, to Destination, m message.Message) (refusal, err error) {
+	if err := p.Sending.Can(to.Method); err != nil {
+		return nil, err
+	}
+	limits, err := p.limits(v, i, asked, "", to)
+	if err != nil {
+		return nil, err
+	}
+	if refusal, err = p.within(tx, limits); err != nil || refusal != nil {
+		return refusal, err
+	}
+	m.Charges = throttle.Refundable(limits)
+	return nil, tx.AddMessage(m)
+}
+
+// limits are all that a sending for a ceremony must be within. device is the
+// known device that pays for it; empty: none.
+func (p *Prover) limits(v Visitor, i account.Identity, ceremonyID, device string, to Destination) ([]throttle.Limit, error) {
+	s := throttle.Sending{Device: device, Ceremony: ceremonyID, Destination: to.key(), Payer: string(i.Account), Network: throttle.Network(v.Address).String(),
+		Text: to.Method == factor.SMS, New: to.New}
+	if s.Text {
+		s.Prefix, s.Country = to.Phone.Prefix(), to.Phone.Country()
+		if !p.Sending.Reaches(s.Country) {
+			return nil, ErrPhoneCountry
+		}
+	}
+	if s.Payer == "" { // of no account yet: the network's
+		s.Payer = s.Network
+	}
+	return s.Limits(p.Sending.Ceiling), nil
 }
 
 // within counts a sending under all its limits, or under none of them and

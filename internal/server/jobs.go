@@ -20,6 +20,20 @@ func (s *Server) daily(ctx context.Context) error {
 	})
 }
 
+// days keeps what overviews show of a day, every hour: the last count of a day
+// stays.
+func (s *Server) days(ctx context.Context) error {
+	return s.once(ctx, "job:days", time.Hour, s.Admin.CountDays)
+}
+
+// digests sends what was counted since a notice told of it, every few minutes.
+func (s *Server) digests(ctx context.Context) error {
+	return s.once(ctx, "job:digests", 5*time.Minute, func(ctx context.Context) error {
+		_, err := s.SignIn.SendDigests(ctx)
+		return err
+	})
+}
+
 // once runs a job unless a node has run it within the time given. One that
 // fails is run again by whoever asks next.
 func (s *Server) once(ctx context.Context, scope string, in time.Duration, job func(ctx context.Context) error) error {

@@ -247,7 +247,7 @@ func (s *Server) janitor(ctx context.Context) {
 			err = s.keys.Refresh()
 		}
 		if err == nil {
-			err = s.daily(ctx)
+			err = errors.Join(s.daily(ctx), s.days(ctx), s.digests(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("housekeeping", "error", err.Error())

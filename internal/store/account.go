@@ -55,25 +55,40 @@ func (r *Reader) EachOwner(f func(account.Account, account.Identity) error) erro
 		})
 }
 
+// Administrators returns the owner of an account and the RAM users who
+// administer it, oldest first.
+func (r *Reader) Administrators(a account.ID) (list []account.Identity, err error) {
+	err = r.each("SELECT "+identityColumns+" FROM identity i WHERE i.account_id = $1 AND i.role IN ($2, $3) ORDER BY i.created_at, i.id", []any{a, account.Owner, account.Administrator},
+		func(scan func(...any) error) error {
+			var row identityRow
+			err := scan(row.targets()...)
+			list = append(list, row.identity(r.db.config.Suffix))
+			return err
+		})
+	return list, err
+}
+
 type identityRow struct {
 	account.Identity
 	alias                                      string
 	confirmed, changed, created, alone, signin int64
+	distrusted, check                          int64
 }
 
 // identityColumns are those of identity AS i. The alias is a subselect, so
 // that locking the identity locks no account.
 const identityColumns = `i.account_id, i.id, i.role, i.email, i.email_confirmed_at, i.password_hash, i.password_changed_at, i.password_alone, i.locale, i.epoch, i.created_at,
-	i.name, i.display_name, i.comments, i.last_signin_at, (SELECT named.alias FROM account named WHERE named.id = i.account_id)`
+	i.name, i.display_name, i.comments, i.last_signin_at, i.distrusted_at, i.check_due, (SELECT named.alias FROM account named WHERE named.id = i.account_id)`
 
 func (r *identityRow) targets() []any {
 	return []any{&r.Account, &r.ID, &r.Role, &r.Email, &r.confirmed, &r.PasswordHash, &r.changed, &r.alone, &r.Locale, &r.Epoch, &r.created,
-		&r.UserName, &r.DisplayName, &r.Comments, &r.signin, &r.alias}
+		&r.UserName, &r.DisplayName, &r.Comments, &r.signin, &r.distrusted, &r.check, &r.alias}
 }
 
 func (r *identityRow) identity(suffix string) account.Identity {
 	r.EmailConfirmedAt, r.PasswordChangedAt, r.CreatedAt, r.LastSignInAt = instant(r.confirmed), instant(r.changed), instant(r.created), instant(r.signin)
 	r.PasswordAlone = r.alone != 0
+	r.DistrustedAt, r.CheckDue = instant(r.distrusted), instant(r.check)
 	if r.UserName != "" {
 		r.Domain = r.alias + "." + suffix
 	}
@@ -123,13 +138,17 @@ func (tx *Tx) SetPasswordHash(id account.IdentityID, from, to string) error {
 	return err
 }
 
-// SetPassword gives the identity a new password.
+// SetPassword gives the identity a new password: whoever knew the one before
+// is out, and links that lead to another are void.
 func (tx *Tx) SetPassword(id account.IdentityID, hash string, alone bool) error {
-	return tx.one(ErrNoRow, "UPDATE identity SET password_hash = $2, password_changed_at = $3, password_alone = $4 WHERE id = $1", id, hash, micros(tx.Now), flag(alone))
+	if err := tx.VoidLinks(id, ResetLink); err != nil {
+		return err
+	}
+	return tx.one(ErrNoRow, "UPDATE identity SET password_hash = $2, password_changed_at = $3, password_alone = $4, distrusted_at = 0 WHERE id = $1", id, hash, micros(tx.Now), flag(alone))
 }
 
-// RaiseEpoch voids every session and ceremony of the identity, and returns
-// the new epoch. keep names the session that lives on, with a new token to be
+// RaiseEpoch voids every session, ceremony and remembered device of the
+// identity, and returns the new epoch. keep names the session that lives on, with a new token to be
 // set by the caller, or the ceremony that does; empty for none.
 func (tx *Tx) RaiseEpoch(id account.IdentityID, keep string) (int64, error) {
 	var epoch int64
@@ -139,7 +158,10 @@ func (tx *Tx) RaiseEpoch(id account.IdentityID, keep string) (int64, error) {
 	if _, err := tx.exec("DELETE FROM session WHERE identity_id = $1 AND id <> $2", id, keep); err != nil {
 		return 0, err
 	}
-	if _, err := tx.exec("UPDATE session SET epoch = $3 WHERE identity_id = $1 AND id = $2", id, keep, epoch); err != nil {
+	if _, err := tx.exec("DELETE FROM remembered_device WHERE identity_id = $1", id); err != nil {
+		return 0, err
+	}
+	if _, err := tx.exec("UPDATE session SET epoch = $3, remembered = '' WHERE identity_id = $1 AND id = $2", id, keep, epoch); err != nil {
 		return 0, err
 	}
 	// Codes that this session has not yet called saved are not lost to a change of its own.

@@ -25,6 +25,9 @@ func (tx *Tx) Record(e audit.Event) error {
 	}
 	e.Actor, e.At, e.KeyID = tx.Actor, tx.Now.UTC().Truncate(time.Microsecond), tx.db.config.Keys.Newest()
 	e.Actor.UserAgent = audit.Clip(e.Actor.UserAgent, audit.AgentMaxBytes)
+	if err := tx.named(&e); err != nil {
+		return err
+	}
 	var previous []byte
 	err := tx.row(`INSERT INTO audit_head AS h (account_id, seq, hash, key_id, mac) VALUES ($1, 1, $2, 0, $2)
 		ON CONFLICT (account_id) DO UPDATE SET seq = h.seq + 1 RETURNING seq, hash`, []any{e.Account, []byte{}}, &e.Seq, &previous)
@@ -39,8 +42,9 @@ func (tx *Tx) Record(e audit.Event) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.exec("INSERT INTO audit_event (account_id, seq, identity_id, name, at, content, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		e.Account, e.Seq, e.Identity, e.Name, micros(e.At), content, hash); err != nil {
+	l := e.Lookup()
+	if _, err := tx.exec("INSERT INTO audit_event (account_id, "+lookups+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+		e.Account, e.Seq, l.Identity, l.Name, l.At, l.Actor, l.ActorName, l.Address, l.Request, l.Refused, l.Method, content, hash); err != nil {
 		return err
 	}
 	tx.events++
@@ -49,6 +53,21 @@ func (tx *Tx) Record(e audit.Event) error {
 		return err
 	}
 	return tx.one(errLost, "UPDATE audit_head SET hash = $3, key_id = $4, mac = $5 WHERE account_id = $1 AND seq = $2", e.Account, e.Seq, hash, e.KeyID, mac)
+}
+
+// named gives an event that concerns a RAM user the name that such have.
+func (tx *Tx) named(e *audit.Event) error {
+	name, other := e.Name.OfUser()
+	if !other || e.Identity == "" {
+		return nil
+	}
+	var role account.Role
+	err := tx.row("SELECT role FROM identity WHERE account_id = $1 AND id = $2", []any{e.Account, e.Identity}, &role)
+	if found, err := HasRow(err); err != nil || !found || role == account.Owner {
+		return err
+	}
+	e.Name = name
+	return nil
 }
 
 // History returns events that concern an identity, newest first: at most n,
@@ -64,14 +83,12 @@ func (r *Reader) History(a account.ID, i account.IdentityID, before int64, n int
 		}
 		filter = " AND name IN (" + strings.Join(marks, ", ") + ")"
 	}
-	err = r.each("SELECT content FROM audit_event WHERE account_id = $1 AND identity_id = $2 AND ($3 = 0 OR seq < $3)"+filter+" ORDER BY seq DESC LIMIT $4", args,
+	err = r.each(storedFrom+" AND identity_id = $2 AND ($3 = 0 OR seq < $3)"+filter+" ORDER BY seq DESC LIMIT $4", args,
 		func(scan func(...any) error) error {
-			var content []byte
-			if err := scan(&content); err != nil {
-				return err
+			s, err := scanStored(scan)
+			if err == nil {
+				list = append(list, audit.ReadEntry(a, s).Event)
 			}
-			e, err := audit.ParseContent(content)
-			list = append(list, e)
 			return err
 		})
 	return list, err
@@ -112,6 +129,8 @@ func (r *Reader) VerifyChains(each func(Head, error) error) error {
 	return nil
 }
 
+const headChanged = "the head was changed"
+
 // A storedHead is a head and what keeps it from being moved.
 type storedHead struct {
 	Head
@@ -122,12 +141,11 @@ type storedHead struct {
 func (r *Reader) verifyChain(h storedHead) error {
 	chain := audit.Chain{Account: h.Account, Hash: []byte{}}
 	var atHead []byte
-	err := r.each("SELECT seq, identity_id, name, at, content, hash FROM audit_event WHERE account_id = $1 ORDER BY seq", []any{h.Account}, func(scan func(...any) error) error {
-		var s audit.Stored
-		if err := scan(&s.Seq, &s.Identity, &s.Name, &s.At, &s.Content, &s.Hash); err != nil {
-			return err
+	err := r.each(storedFrom+" ORDER BY seq", []any{h.Account}, func(scan func(...any) error) error {
+		s, err := scanStored(scan)
+		if err == nil {
+			err = chain.Next(r.chainMAC, s)
 		}
-		err := chain.Next(r.chainMAC, s)
 		if chain.Seq == h.Seq {
 			atHead = chain.Hash
 		}
@@ -147,7 +165,7 @@ func (r *Reader) verifyChain(h storedHead) error {
 	case chain.Seq < h.Seq:
 		why = fmt.Sprintf("the head says that %d are recorded", h.Seq)
 	case err != nil || !bytes.Equal(mac, h.mac) || !bytes.Equal(atHead, h.Hash):
-		why = "the head was changed"
+		why = headChanged
 	default:
 		return nil
 	}

@@ -72,6 +72,15 @@ func TestWhatIsChangedInTheDatabaseBreaksTheChain(t *testing.T) {
 		{"hide an event from its owner", 2, []string{"UPDATE audit_event SET identity_id = 'nobody' WHERE account_id = '$a' AND seq = 2"}},
 		{"call an event something else", 3, []string{"UPDATE audit_event SET name = 'AccountReg' WHERE account_id = '$a' AND seq = 3"}},
 		{"date an event back", 4, []string{"UPDATE audit_event SET at = at - 1 WHERE account_id = '$a' AND seq = 4"}},
+		{"lay an event at another's door", 2, []string{"UPDATE audit_event SET actor = 'somebody' WHERE account_id = '$a' AND seq = 2"}},
+		{"rename who did it", 3, []string{"UPDATE audit_event SET actor_name = 'somebody' WHERE account_id = '$a' AND seq = 3"}},
+		{"have it come from elsewhere", 4, []string{"UPDATE audit_event SET address = '192.0.2.1' WHERE account_id = '$a' AND seq = 4"}},
+		{"make it part of another request", 5, []string{"UPDATE audit_event SET request = 'r' WHERE account_id = '$a' AND seq = 5"}},
+		{"call it refused", 1, []string{"UPDATE audit_event SET refused = 'no' WHERE account_id = '$a' AND seq = 1"}},
+		{"say that a key did it", 2, []string{"UPDATE audit_event SET method = 'passkey' WHERE account_id = '$a' AND seq = 2"}},
+		{"put one in at the end", 6, []string{"INSERT INTO audit_event SELECT account_id, 6, identity_id, name, at, content, hash, actor, actor_name, address, request, refused, method FROM audit_event WHERE account_id = '$a' AND seq = 5"}},
+		{"put one in between", 3, []string{"UPDATE audit_event SET seq = 6 WHERE account_id = '$a' AND seq = 5", "UPDATE audit_event SET seq = 5 WHERE account_id = '$a' AND seq = 4", "UPDATE audit_event SET seq = 4 WHERE account_id = '$a' AND seq = 3",
+			"INSERT INTO audit_event SELECT account_id, 3, identity_id, name, at, content, hash, actor, actor_name, address, request, refused, method FROM audit_event WHERE account_id = '$a' AND seq = 2"}},
 		{"cut off the end and mend the head", 5, []string{"DELETE FROM audit_event WHERE account_id = '$a' AND seq = 5",
 			"UPDATE audit_head SET seq = 4, hash = (SELECT hash FROM audit_event WHERE account_id = '$a' AND seq = 4) WHERE account_id = '$a'"}},
 		{"take another chain's event", 2, []string{"UPDATE audit_event SET content = (SELECT content FROM audit_event WHERE account_id = '2' AND seq = 2), hash = (SELECT hash FROM audit_event WHERE account_id = '2' AND seq = 2) WHERE account_id = '$a' AND seq = 2"}},
@@ -170,8 +179,13 @@ func TestAWriteWithoutAnEventIsRefused(t *testing.T) {
 func TestParallelEventsMakeOneChain(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, w *storetest.World) {
-		errs := storetest.Parallel(40, func(n int) error {
+		errs := storetest.Parallel(50, func(n int) error {
 			return w.Write(ctx(), audit.OperatorActor("test"), func(tx *store.Tx) error {
+				if n%2 == 0 { // of two accounts at once
+					if err := tx.Record(audit.Event{Account: "2", Name: audit.ConsoleSignin, Target: fmt.Sprint(n)}); err != nil {
+						return err
+					}
+				}
 				return tx.Record(audit.Event{Account: "1", Name: audit.ConsoleSignin, Identity: "i", Target: fmt.Sprint(n)})
 			})
 		})
@@ -182,17 +196,17 @@ func TestParallelEventsMakeOneChain(t *testing.T) {
 			t.Errorf("broken: %v", b)
 		}
 		list, err := w.Read(ctx()).History("1", "i", 0, 100)
-		if err != nil || len(list) != 40 {
+		if err != nil || len(list) != 50 {
 			t.Fatalf("%d events, %v", len(list), err)
 		}
 		seen := map[string]bool{}
 		for n, e := range list {
 			seen[e.Target] = true
-			if e.Seq != int64(40-n) {
+			if e.Seq != int64(50-n) {
 				t.Errorf("event %d is numbered %d", n, e.Seq)
 			}
 		}
-		if len(seen) != 40 {
+		if len(seen) != 50 {
 			t.Errorf("%d different events", len(seen))
 		}
 	})

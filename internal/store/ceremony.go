@@ -205,8 +205,11 @@ func (tx *Tx) Expire(idle time.Duration) error {
 		{"DELETE FROM session WHERE expires_at < $1 OR last_seen_at < $2", []any{now, micros(tx.Now.Add(-idle - time.Hour))}},
 		{"DELETE FROM throttle_window WHERE ends_at < $1", []any{now}},
 		{"DELETE FROM known_device WHERE last_used_at < $1", []any{micros(tx.Now.Add(-180 * 24 * time.Hour))}},
+		{"DELETE FROM remembered_device WHERE expires_at < $1", []any{now}},
 		{"DELETE FROM setup_link WHERE expires_at < $1", []any{micros(tx.Now.Add(-30 * 24 * time.Hour))}},
 		{"DELETE FROM enrolment WHERE kind = $1 AND expires_at < $2", []any{Recover, micros(tx.Now.Add(-7 * 24 * time.Hour))}},
+		{"DELETE FROM activation WHERE expires_at < $1", []any{micros(tx.Now.Add(-7 * 24 * time.Hour))}}, // till then its link says that it has expired
+		{"DELETE FROM mail_link WHERE expires_at < $1", []any{micros(tx.Now.Add(-24 * time.Hour))}},
 		{"DELETE FROM seen_network WHERE last_at < $1", []any{micros(tx.Now.Add(-90 * 24 * time.Hour))}},
 		{"DELETE FROM domain_alias WHERE verified_at = 0 AND created_at < $1", []any{micros(tx.Now.Add(-30 * 24 * time.Hour))}},
 		{"DELETE FROM outbox WHERE state = 'sent' AND sent_at < $1", []any{micros(tx.Now.Add(-24 * time.Hour))}},

@@ -43,6 +43,12 @@ func (tx *Tx) AddMessage(m message.Message) (err error) {
 	return err
 }
 
+// DropMessage takes out a message that nobody is to get.
+func (tx *Tx) DropMessage(id string) error {
+	_, err := tx.exec("DELETE FROM outbox WHERE id = $1 AND state = 'queued' AND attempts = 0", id)
+	return err
+}
+
 // seal closes the letter of a message.
 func (db *DB) seal(m message.Message) (secret.Sealed, error) {
 	b, err := json.Marshal(letter{m.To, m.Subject, m.Text, m.HTML, m.Locale, m.Params, m.Charges})

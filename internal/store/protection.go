@@ -14,8 +14,8 @@ const isRecovering = "EXISTS (SELECT 1 FROM enrolment e WHERE e.account_id = i.a
 
 // facts are those about i that the row tells.
 func (p *possessed) facts(i account.Identity, now time.Time) policy.Facts {
-	return policy.Facts{Role: i.Role, EmailConfirmed: !i.EmailConfirmedAt.IsZero(), VirtualMFA: p.virtualMFA, Phone: p.phone, Passkeys: p.passkeys, U2F: p.u2f, RecoveryCodes: p.codes,
-		Profile: p.loginProfile(), PasswordChangedAt: i.PasswordChangedAt, Reenrol: p.reenrol, Circumstances: policy.Circumstances{Now: now}}
+	return policy.Facts{Role: i.Role, EmailConfirmed: !i.EmailConfirmedAt.IsZero(), VirtualMFA: p.virtualMFA, Phone: p.phone, SecurityEmail: p.mailbox, Passkeys: p.passkeys, U2F: p.u2f, RecoveryCodes: p.codes,
+		Profile: p.loginProfile(), PasswordChangedAt: i.PasswordChangedAt, Reenrol: p.reenrol, Distrusted: !i.DistrustedAt.IsZero(), Circumstances: policy.Circumstances{Now: now}}
 }
 
 // Facts returns what policy needs to know about an identity now. A session
@@ -26,13 +26,13 @@ func (r *Reader) Facts(i account.Identity, proofs []factor.Proof) (policy.Facts,
 	var protection policy.Protection
 	var scenarios, content string
 	var since, changed, password, epoch int64
-	var recovering bool
-	err := r.row("SELECT "+possessions+", "+isRecovering+`, i.password_changed_at, a.policy_epoch, COALESCE(s.content, ''),
+	var recovering, distrusted bool
+	err := r.row("SELECT "+possessions+", "+isRecovering+`, i.password_changed_at, i.distrusted_at > 0, a.policy_epoch, COALESCE(s.content, ''),
 			COALESCE(ap.scenarios, ''), COALESCE(ap.method, ''), COALESCE(ap.since, 0), COALESCE(ap.changed_at, 0)
 		FROM identity i JOIN account a ON a.id = i.account_id`+joinProfile+`
 		LEFT JOIN account_settings s ON s.account_id = i.account_id LEFT JOIN account_protection ap ON ap.account_id = i.account_id AND i.role = 'owner'
 		WHERE i.account_id = $1 AND i.id = $3`,
-		[]any{i.Account, micros(now), i.ID}, append(row.targets(), &recovering, &password, &epoch, &content, &scenarios, &protection.Method, &since, &changed)...)
+		[]any{i.Account, micros(now), i.ID}, append(row.targets(), &recovering, &password, &distrusted, &epoch, &content, &scenarios, &protection.Method, &since, &changed)...)
 	if err != nil {
 		return policy.Facts{}, err
 	}
@@ -44,7 +44,7 @@ func (r *Reader) Facts(i account.Identity, proofs []factor.Proof) (policy.Facts,
 		r.epochs[i.Account] = epoch
 	}
 	f := row.facts(i, now)
-	f.Protection, f.Proofs, f.Recovering, f.PasswordChangedAt = protection, proofs, recovering, instant(password)
+	f.Protection, f.Proofs, f.Recovering, f.PasswordChangedAt, f.Distrusted = protection, proofs, recovering, instant(password), distrusted
 	f.Settings, err = readSettings(content)
 	return f, err
 }

@@ -17,9 +17,9 @@ func (tx *Tx) AddSession(s session.Session, hash []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO session (id, account_id, identity_id, epoch, token_hash, proofs, created_at, last_seen_at, expires_at, address, user_agent, unusual, policy_epoch)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10, $11, COALESCE(NULLIF(CAST($12 AS BIGINT), -1), (SELECT a.policy_epoch FROM account a WHERE a.id = $2), 0))`,
-		s.ID, s.Account, s.Identity, s.Epoch, hash, string(proofs), micros(s.CreatedAt), micros(s.ExpiresAt), s.Address, s.UserAgent, s.Unusual, tx.policyEpoch(s.Account))
+	_, err = tx.exec(`INSERT INTO session (id, account_id, identity_id, epoch, token_hash, proofs, created_at, last_seen_at, expires_at, address, user_agent, unusual, remembered, policy_epoch)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10, $11, $12, COALESCE(NULLIF(CAST($13 AS BIGINT), -1), (SELECT a.policy_epoch FROM account a WHERE a.id = $2), 0))`,
+		s.ID, s.Account, s.Identity, s.Epoch, hash, string(proofs), micros(s.CreatedAt), micros(s.ExpiresAt), s.Address, s.UserAgent, s.Unusual, s.Remembered, tx.policyEpoch(s.Account))
 	return err
 }
 
@@ -32,7 +32,7 @@ func (tx *Tx) policyEpoch(a account.ID) int64 {
 	return -1
 }
 
-const sessionColumns = "s.id, s.account_id, s.identity_id, s.epoch, s.proofs, s.created_at, s.last_seen_at, s.expires_at, s.address, s.user_agent, s.unusual, s.policy_epoch <> a.policy_epoch"
+const sessionColumns = "s.id, s.account_id, s.identity_id, s.epoch, s.proofs, s.created_at, s.last_seen_at, s.expires_at, s.address, s.user_agent, s.unusual, s.remembered, s.policy_epoch <> a.policy_epoch"
 
 // liveSessions are sessions of their identity's present epoch.
 const liveSessions = " FROM session s JOIN identity i ON i.id = s.identity_id AND i.epoch = s.epoch JOIN account a ON a.id = s.account_id"
@@ -40,7 +40,7 @@ const liveSessions = " FROM session s JOIN identity i ON i.id = s.identity_id AN
 func scanSession(scan func(...any) error) (s session.Session, err error) {
 	var proofs string
 	var created, seen, expires int64
-	if err = scan(&s.ID, &s.Account, &s.Identity, &s.Epoch, &proofs, &created, &seen, &expires, &s.Address, &s.UserAgent, &s.Unusual, &s.Stale); err != nil {
+	if err = scan(&s.ID, &s.Account, &s.Identity, &s.Epoch, &proofs, &created, &seen, &expires, &s.Address, &s.UserAgent, &s.Unusual, &s.Remembered, &s.Stale); err != nil {
 		return s, err
 	}
 	s.CreatedAt, s.LastSeenAt, s.ExpiresAt = instant(created), instant(seen), instant(expires)

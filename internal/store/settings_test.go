@@ -65,13 +65,14 @@ func TestFactsAboutAUser(t *testing.T) {
 				tx.SetProtection(owner.Account, policy.Protection{Scenarios: []policy.Scenario{policy.SignInScenario}, Method: factor.VirtualMFA}),
 				tx.AttachPhone(u.Account, u.ID, "", store.Phone{ID: "p", Number: "+8613800138000"}, errFirst), tx.ReplaceRecoveryCodes(u.Account, u.ID, [][]byte{[]byte("1")}),
 				tx.AddPasskey(aPasskey(u, "p1")), tx.AddPasskey(aPasskey(u, "p2")), tx.AddPasskey(aU2F(u, "k")),
+				tx.BindSecurityEmail(u.Account, u.ID, "", store.SecurityEmail{ID: "m", Address: "ada@example.net"}, errFirst),
 				tx.SetEnrolment(u.Account, u.ID, store.Enrolment{Kind: store.Reenrol, TicketHash: []byte("t"), ExpiresAt: now}),
 				tx.SetEnrolment(plain.Account, plain.ID, store.Enrolment{Kind: store.Recover, TicketHash: []byte("o"), ExpiresAt: now}),
 				tx.SetEnrolment(u.Account, u.ID, store.Enrolment{Kind: store.Recover, TicketHash: []byte("r"), OpensAt: now.Add(time.Hour), ExpiresAt: now.Add(2 * time.Hour)}))
 		})
 		bind(t, w, u)
 		proofs := []factor.Proof{{Method: factor.Password, At: now}}
-		want := policy.Facts{Role: account.User, Phone: true, VirtualMFA: true, Passkeys: 2, U2F: 1, RecoveryCodes: 1, Proofs: proofs, Settings: settings, Profile: profile, PasswordChangedAt: now, Reenrol: true,
+		want := policy.Facts{Role: account.User, Phone: true, VirtualMFA: true, SecurityEmail: true, Passkeys: 2, U2F: 1, RecoveryCodes: 1, Proofs: proofs, Settings: settings, Profile: profile, PasswordChangedAt: now, Reenrol: true,
 			Circumstances: policy.Circumstances{Now: now}}
 		if got, err := w.Read(ctx()).Facts(u, proofs); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, %v; want %+v", got, err, want)

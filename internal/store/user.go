@@ -48,7 +48,7 @@ func (tx *Tx) UpdateUser(i account.Identity) error {
 
 // belongings are the tables of what a RAM user has; what hangs on sessions and
 // ceremonies goes with them.
-var belongings = []string{"session", "ceremony", "virtual_mfa", "phone", "passkey", "passkey_user", "recovery_code", "guess_budget", "known_device", "login_profile", "enrolment", "seen_network", "password_history"}
+var belongings = []string{"session", "ceremony", "virtual_mfa", "phone", "security_email", "activation", "passkey", "passkey_user", "recovery_code", "guess_budget", "known_device", "remembered_device", "login_profile", "enrolment", "seen_network", "password_history", "mail_link", "notice_digest"}
 
 // DeleteUser removes a RAM user and all it has; what it did stays on record.
 // ErrNoRow if the account has no such user.

@@ -6,6 +6,8 @@ import (
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/policy"
+	"countersign/internal/domain/posture"
+	"countersign/internal/domain/throttle"
 )
 
 // A User is a RAM user as lists show it.
@@ -14,6 +16,7 @@ type User struct {
 	Profile       account.Profile
 	VirtualMFA    bool
 	Phone         bool
+	SecurityEmail bool
 	Passkeys      int
 	U2F           int  // keys bound under U2F
 	RecoveryCodes int  // unused ones
@@ -23,8 +26,8 @@ type User struct {
 // A UserQuery says which RAM users of an account, and in which order.
 type UserQuery struct {
 	Search     string // in name, display name or comments; in any case, at least of ASCII
-	MFA        string // "none", "any", "passkey", "virtual_mfa", "sms" (only a phone); else: all
-	Activity   string // "never", "idle30", "idle90", "disabled", "no_profile", "enabled", "reenrol"; else: all
+	MFA        string // "none", "any", "passkey", "virtual_mfa", "sms" (only a phone), "no_key" (no passkey and no U2F key); else: all
+	Activity   string // "never", "idle30", "idle90", "disabled", "no_profile", "enabled", "reenrol", or of riskCases; else: all
 	Role       account.Role
 	Sort       string // "created", "last_signin"; else: by name
 	Descending bool
@@ -36,13 +39,14 @@ type UserQuery struct {
 const (
 	hasVirtualMFA = "EXISTS (SELECT 1 FROM virtual_mfa v WHERE v.account_id = i.account_id AND v.identity_id = i.id)"
 	hasPhone      = "EXISTS (SELECT 1 FROM phone t WHERE t.account_id = i.account_id AND t.identity_id = i.id)"
+	hasMailbox    = "EXISTS (SELECT 1 FROM security_email m WHERE m.account_id = i.account_id AND m.identity_id = i.id)"
 	keysOf        = "FROM passkey k WHERE k.account_id = i.account_id AND k.identity_id = i.id"
 	hasPasskey    = "EXISTS (SELECT 1 " + keysOf + " AND k.app_id = '')"
 	hasKey        = "EXISTS (SELECT 1 " + keysOf + ")" // a passkey, or one bound under U2F
 	hasReenrol    = "EXISTS (SELECT 1 FROM enrolment e WHERE e.account_id = i.account_id AND e.identity_id = i.id AND e.kind = 'reenrol')"
 
 	// possessions are what decisions about an identity rest on; joinProfile goes with them.
-	possessions = hasVirtualMFA + ", " + hasPhone + `,
+	possessions = hasVirtualMFA + ", " + hasPhone + ", " + hasMailbox + `,
 		(SELECT count(*) ` + keysOf + ` AND k.app_id = ''), (SELECT count(*) ` + keysOf + ` AND k.app_id <> ''),
 		(SELECT count(*) FROM recovery_code c WHERE c.account_id = i.account_id AND c.identity_id = i.id AND c.used_at = 0), ` + hasReenrol + `,
 		COALESCE(p.state, ''), COALESCE(p.mfa_required, 0), COALESCE(p.password_reset, 0), COALESCE(p.initial_until, 0), COALESCE(p.updated_at, 0)`
@@ -61,22 +65,22 @@ const (
 		AND ($3 = '' OR i.name_key LIKE lower($3) ESCAPE '\' OR lower(i.display_name) LIKE lower($3) ESCAPE '\' OR lower(i.comments) LIKE lower($3) ESCAPE '\')
 		AND CASE $4 WHEN 'none' THEN NOT ` + hasVirtualMFA + ` AND NOT ` + hasPhone + ` AND NOT ` + hasKey + ` WHEN 'any' THEN ` + hasVirtualMFA + ` OR ` + hasPhone + ` OR ` + hasKey + `
 			WHEN 'passkey' THEN ` + hasPasskey + ` WHEN 'virtual_mfa' THEN ` + hasVirtualMFA + `
-			WHEN 'sms' THEN ` + hasPhone + ` AND NOT ` + hasVirtualMFA + ` AND NOT ` + hasKey + ` ELSE TRUE END
+			WHEN 'sms' THEN ` + hasPhone + ` AND NOT ` + hasVirtualMFA + ` AND NOT ` + hasKey + ` WHEN 'no_key' THEN NOT ` + hasKey + ` ELSE TRUE END
 		AND CASE $5 WHEN 'never' THEN i.last_signin_at = 0 WHEN 'idle' THEN ` + signedIn + ` <= $6
 			WHEN 'disabled' THEN COALESCE(p.state, '') IN ('inactive', 'idle') WHEN 'no_profile' THEN COALESCE(p.state, '') = '' WHEN 'enabled' THEN COALESCE(p.state, '') = 'active'
-			WHEN 'reenrol' THEN ` + hasReenrol + ` ELSE TRUE END`
+			WHEN 'reenrol' THEN ` + hasReenrol + riskCases + ` ELSE TRUE END`
 )
 
 // possessed is the row of possessions.
 type possessed struct {
-	virtualMFA, phone, reenrol            bool
+	virtualMFA, phone, mailbox, reenrol   bool
 	passkeys, u2f, codes                  int
 	profile                               account.Profile
 	required, reset, initialUntil, update int64
 }
 
 func (p *possessed) targets() []any {
-	return []any{&p.virtualMFA, &p.phone, &p.passkeys, &p.u2f, &p.codes, &p.reenrol, &p.profile.State, &p.required, &p.reset, &p.initialUntil, &p.update}
+	return []any{&p.virtualMFA, &p.phone, &p.mailbox, &p.passkeys, &p.u2f, &p.codes, &p.reenrol, &p.profile.State, &p.required, &p.reset, &p.initialUntil, &p.update}
 }
 
 func (p *possessed) loginProfile() account.Profile {
@@ -95,7 +99,7 @@ const userColumns = identityColumns + ", " + possessions
 func (u *userRow) targets() []any { return append(u.identityRow.targets(), u.possessed.targets()...) }
 
 func (u *userRow) user(suffix string) User {
-	return User{Identity: u.identity(suffix), Profile: u.loginProfile(), VirtualMFA: u.virtualMFA, Phone: u.phone, Passkeys: u.passkeys, U2F: u.u2f, RecoveryCodes: u.codes, Reenrol: u.reenrol}
+	return User{Identity: u.identity(suffix), Profile: u.loginProfile(), VirtualMFA: u.virtualMFA, Phone: u.phone, SecurityEmail: u.mailbox, Passkeys: u.passkeys, U2F: u.u2f, RecoveryCodes: u.codes, Reenrol: u.reenrol}
 }
 
 func (r *Reader) users(query string, args ...any) (list []User, err error) {
@@ -127,6 +131,10 @@ func (q UserQuery) args(a account.ID) []any {
 		activity, idle = "idle", micros(q.Now.Add(-30*day))
 	case "idle90":
 		activity, idle = "idle", micros(q.Now.Add(-90*day))
+	case "stale":
+		idle = micros(q.Now.Add(-posture.IdleAfter))
+	case "guessed":
+		idle = micros(q.Now.Add(-throttle.BudgetRefill))
 	case "idle":
 		activity = ""
 	}

@@ -236,12 +236,17 @@ func TestADeletedUserLeavesNothingBehind(t *testing.T) {
 			mustWrite(t, w, func(tx *store.Tx) error {
 				budget, _, err := tx.Budget(u.Account, u.ID)
 				_, handleErr := tx.PasskeyHandle(u.Account, u.ID)
-				return errors.Join(err, handleErr, tx.AddPasskey(aPasskey(u, u.UserName)), tx.SaveBudget(u.Account, u.ID, budget, 0), tx.AddCeremony(c), tx.AddSentCode(ceremony.Code{ID: c.ID, Ceremony: c.ID}, "123456"),
+				_, factsErr := tx.Facts(u, nil)
+				return errors.Join(err, handleErr, factsErr, tx.RememberDevice(session.RememberedDevice{Account: u.Account, Identity: u.ID, ID: u.UserName, Epoch: 1, ExpiresAt: w.Clock.Now().Add(time.Hour)}, []byte("series"+u.UserName), []byte("secret")), tx.AddPasskey(aPasskey(u, u.UserName)), tx.SaveBudget(u.Account, u.ID, budget, 0), tx.AddCeremony(c), tx.AddSentCode(ceremony.Code{ID: c.ID, Ceremony: c.ID}, "123456"),
 					tx.AttachPhone(u.Account, u.ID, "", store.Phone{ID: u.UserName, Number: "+8613800138000"}, errFirst),
 					tx.ReplaceRecoveryCodes(u.Account, u.ID, [][]byte{[]byte("one")}),
 					tx.AddKnownDevice(session.KnownDevice{Account: u.Account, Identity: u.ID, ID: fmt.Sprint(n)}, []byte(u.UserName)),
 					tx.SetProfile(u.Account, u.ID, account.Profile{State: account.ProfileActive}), tx.SeeNetwork(u.Account, u.ID, "192.0.2.0/24"),
 					tx.SetUserPassword(u, "$1$", true, 3), tx.SetUserPassword(u, "$2$", true, 3),
+					tx.BindSecurityEmail(u.Account, u.ID, "", store.SecurityEmail{ID: u.UserName, Address: "ada@example.net"}, errFirst),
+					tx.AddLink([]byte("link"+u.UserName), store.Link{Kind: store.NotMeLink, Account: u.Account, Identity: u.ID, ExpiresAt: w.Clock.Now().Add(time.Hour)}),
+					tx.CountForDigest(u.Account, u.ID, "second_step_failed", "192.0.2.7", w.Clock.Now()),
+					tx.SetActivation(store.Activation{Account: u.Account, Identity: u.ID, ID: u.UserName, Number: "+8613800138000", Hash: []byte(u.UserName)}),
 					tx.SetEnrolment(u.Account, u.ID, store.Enrolment{Kind: store.Recover, TicketHash: []byte("t")}))
 			})
 		}

@@ -38,6 +38,9 @@ type Identity struct {
 	Epoch             int64 // rises whenever a credential changes: what was granted before is void
 	CreatedAt         time.Time
 
+	DistrustedAt time.Time // since when the password alone does not do: "This wasn't me"; zero: it does
+	CheckDue     time.Time // since when what is bound waits to be looked through; zero: it does not
+
 	// Of RAM users, whose Email is their profile's: information, never proof.
 	UserName     string
 	Domain       string // after the @: the account's alias and the server's suffix

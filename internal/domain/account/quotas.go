@@ -10,3 +10,7 @@ type Quotas struct {
 
 // DefaultQuotas are those of a server whose operator sets none.
 var DefaultQuotas = Quotas{Users: 5000, MFADevices: 5000, PhoneAccounts: 6, Passkeys: 5}
+
+// SecurityEmailUsers is how many RAM users one security email serves, over all
+// accounts.
+const SecurityEmailUsers = 5

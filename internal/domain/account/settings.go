@@ -33,6 +33,7 @@ const (
 	MasksMax        = 40
 	ModelsMax       = 50
 	GraceMax        = 90 * 24 * time.Hour
+	ContactMax      = 200 // code points
 )
 
 // Settings are what the administrators of an account decide for its RAM users.
@@ -63,6 +64,10 @@ type Settings struct {
 	NoSyncedAdministrators bool     `json:"DeviceBoundPasskeysForAdministrators"`
 	PasskeyModels          []string `json:"PasskeyAAGUIDs"` // empty: all
 
+	// Contact is what users are told who can sign in no more: a telephone
+	// number, a room, an address.
+	Contact string `json:"AdministratorContact"`
+
 	Password PasswordPolicy `json:"PasswordPolicy"`
 }
 
@@ -84,6 +89,7 @@ var (
 	ErrIdleKeys     = fault.New(fault.Invalid, "settings.idle").On("idle_keys")
 	ErrGrace        = fault.New(fault.Invalid, "settings.grace").On("grace_until").With("Days", int(GraceMax/(24*time.Hour)))
 	ErrGraceForm    = fault.New(fault.Invalid, "settings.grace_form").On("grace_until")
+	ErrContact      = fault.New(fault.Invalid, "settings.contact").On("contact").With("Max", ContactMax)
 	ErrModels       = fault.New(fault.Invalid, "settings.models").On("passkey_models").With("Max", ModelsMax)
 )
 
@@ -105,6 +111,9 @@ func (s Settings) Check(before Settings, now time.Time) error {
 		return ErrGrace
 	case len(s.PasskeyModels) > ModelsMax:
 		return ErrModels
+	}
+	if contact, err := ParseLine(s.Contact, ContactMax, ErrContact); err != nil || contact != s.Contact {
+		return ErrContact
 	}
 	return s.Password.Check()
 }

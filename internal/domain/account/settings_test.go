@@ -280,3 +280,17 @@ func FuzzParseMasks(f *testing.F) {
 		}
 	})
 }
+
+func TestTheContactIsOneLineThatPeopleSee(t *testing.T) {
+	t.Parallel()
+	for contact, ok := range map[string]bool{
+		"": true, "Room 4, extension 17": true, "研发楼 4 层": true, strings.Repeat("é", account.ContactMax): true,
+		strings.Repeat("é", account.ContactMax+1): false, " Room 4": false, "Room\n4": false, "Room\x00": false, "a\u202eb": false, "\xff": false,
+	} {
+		s := account.DefaultSettings()
+		s.Contact = contact
+		if err := s.Check(account.DefaultSettings(), now); (err == nil) != ok || !ok && !errors.Is(err, account.ErrContact) {
+			t.Errorf("%.30q: %v", contact, err)
+		}
+	}
+}

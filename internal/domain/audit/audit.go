@@ -74,6 +74,44 @@ const (
 	PasskeyCounter Name = "PasskeyCounterBack" // it may have been copied
 	U2FImport      Name = "ImportU2F"
 	U2FUpgrade     Name = "UpdateToPasskey"
+
+	PasswordForgot Name = "RequestPasswordReset" // a link was asked for
+	PasswordReset  Name = "PasswordReset"        // by that link
+	NotMe          Name = "ReportNotMe"          // "This wasn't me"
+	CheckEnd       Name = "EndSecurityCheck"     // what is bound was looked through
+
+	ReportGenerate Name = "GenerateCredentialReport"
+	ReportGet      Name = "GetCredentialReport"
+
+	RememberedAdd    Name = "RememberDevice"
+	RememberedForget Name = "ForgetRememberedDevice"
+	RememberedReplay Name = "RememberedDeviceReplay" // it may have been copied
+
+	SecurityEmailBind   Name = "BindSecurityEmail"
+	SecurityEmailUnbind Name = "UnbindSecurityEmail"
+	ActivationSend      Name = "SendActivationLink" // to a phone that an administrator has written down
+	ActivationUse       Name = "UseActivationLink"
+)
+
+// What is called so where it concerns a RAM user.
+const (
+	UserMFABind        Name = "BindMFADevice"
+	UserMFAUnbind      Name = "UnbindMFADevice"
+	UserPasswordModify Name = "ChangePassword"
+)
+
+var ofUsers = map[Name]Name{MFABind: UserMFABind, MFAUnbind: UserMFAUnbind, PasswordModify: UserPasswordModify}
+
+// OfUser is the event where it concerns a RAM user: the documented system has
+// two names for some. ok reports whether it is another one.
+func (n Name) OfUser() (name Name, ok bool) {
+	name, ok = ofUsers[n]
+	return name, ok
+}
+
+// About the record itself.
+const (
+	AuditExport Name = "ExportAudit"
 )
 
 // Operator is the chain of what concerns no account.
@@ -171,15 +209,36 @@ type Chain struct {
 	Hash    []byte
 }
 
+// A Lookup is what an event is found by: copies of what its content says.
+type Lookup struct {
+	Identity  account.IdentityID
+	Name      Name
+	At        int64  // microseconds since 1970
+	Actor     string // its id, or its kind where it has none
+	ActorName string
+	Address   string
+	Request   string
+	Refused   string
+	Method    string
+}
+
+// Lookup is what the event is found by: without NUL, which no column holds.
+func (e Event) Lookup() Lookup {
+	actor := e.Actor.ID
+	if actor == "" {
+		actor = e.Actor.Kind
+	}
+	plain := func(s string) string { return strings.ReplaceAll(s, "\x00", "") }
+	return Lookup{e.Identity, e.Name, e.At.UnixMicro(), plain(actor), plain(e.Actor.Name), plain(e.Actor.Address), plain(e.Actor.Request), plain(e.Refused), plain(e.Details["method"])}
+}
+
 // A Stored is an event as it lies in the store: its content, and beside it
 // what the store looks it up by.
 type Stored struct {
-	Seq      int64
-	Identity account.IdentityID
-	Name     Name
-	At       int64 // microseconds since 1970
-	Content  []byte
-	Hash     []byte
+	Seq int64
+	Lookup
+	Content []byte
+	Hash    []byte
 }
 
 // Next checks one stored event against what came before it.
@@ -196,15 +255,15 @@ func (c *Chain) Next(mac MAC, s Stored) error {
 	if e.Seq != seq || e.Account != c.Account {
 		return broken("it belongs elsewhere")
 	}
-	if e.Identity != s.Identity || e.Name != s.Name || e.At.UnixMicro() != s.At {
-		return broken("what it is looked up by does not match its content")
-	}
 	want, err := Link(mac, c.Hash, e.KeyID, content)
 	if err != nil {
 		return broken(err.Error())
 	}
 	if !bytes.Equal(want, hash) {
 		return broken("its content does not match its hash")
+	}
+	if e.Lookup() != s.Lookup {
+		return broken("what it is looked up by does not match its content")
 	}
 	c.Seq, c.Hash = seq, hash
 	return nil

@@ -28,10 +28,11 @@ const (
 	Bind   Kind = "bind"   // a virtual MFA device
 	Codes  Kind = "codes"  // recovery codes that are being written down
 
-	Contact Kind = "contact" // a new phone or sign-in email
+	Contact Kind = "contact" // a new phone, sign-in email or security email
 	Protect Kind = "protect" // a choice in Account Protection
 	Shown   Kind = "shown"   // what is shown once: passwords, a ticket
 	Draft   Kind = "draft"   // a form that waits for a verification
+	Reset   Kind = "reset"   // a new password, by the link in a mail
 
 	NewPasskey Kind = "passkey"  // a passkey that is being made
 	Discover   Kind = "discover" // a session, by a passkey that says whose it is
@@ -60,6 +61,7 @@ type Private struct {
 	Email        string `json:"email,omitempty"`
 	PasswordHash string `json:"password_hash,omitempty"`
 	SetupLink    []byte `json:"setup_link,omitempty"` // hash of the set-up link's token
+	Link         []byte `json:"link,omitempty"`       // hash of the token of the link that leads to a new password
 	Seed         []byte `json:"seed,omitempty"`
 	Locale       string `json:"locale,omitempty"`
 
@@ -72,6 +74,7 @@ type Private struct {
 
 	Replaces string              `json:"replaces,omitempty"` // id of the device that goes when the new one stands
 	Bound    bool                `json:"bound,omitempty"`    // a device was bound in this sign-in
+	Remember bool                `json:"remember,omitempty"` // its browser is to be remembered
 	Passkey  string              `json:"passkey,omitempty"`  // id of the passkey that was, if it was one
 	Shown    []byte              `json:"shown,omitempty"`
 	Path     string              `json:"path,omitempty"` // that the form was posted to

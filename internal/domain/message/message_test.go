@@ -2,6 +2,7 @@ package message_test
 
 import (
 	"fmt"
+	"html"
 	"regexp"
 	"slices"
 	"strings"
@@ -109,7 +110,7 @@ func FuzzObject(f *testing.F) {
 
 // purposes are those that flows send codes for.
 var purposes = []string{"signin", "confirm_email", "create_account", "attach_phone", "change_phone", "remove_phone", "change_email", "change_password", "bind_virtual_mfa",
-	"unbind_virtual_mfa", "resynchronise", "recovery_codes", "protection_on", "protection_edit", "protection_off", "protection_sms", "end_sessions"}
+	"unbind_virtual_mfa", "resynchronise", "recovery_codes", "protection_on", "protection_edit", "protection_off", "protection_sms", "end_sessions", "forget_remembered", "reset_password"}
 
 func TestEveryPurposeHasItsWordsInEveryLanguage(t *testing.T) {
 	t.Parallel()
@@ -142,12 +143,23 @@ func TestTheSentenceOfATextMessageIsInTheLanguageAsked(t *testing.T) {
 	}
 }
 
+// administered are notices of what an administrator did, taken those of what
+// may have taken the way in with it.
+var (
+	administered = []message.Kind{message.DeviceUnboundByAdmin, message.PasswordSetByAdmin, message.TicketMade, message.SignInDisabled, message.RoleChanged, message.PolicyChanged}
+	taken        = []message.Kind{message.EmailChanged, message.PhoneChanged}
+	byMail       = append([]message.Kind{message.SecondStepFailed, message.BudgetEmpty, message.DeviceBound, message.DeviceUnbound, message.PasswordChanged, message.RecoveryCodeUsed, message.RecoveryCodesMade,
+		message.PhoneAttached, message.PhoneChanged, message.PhoneRemoved, message.EmailChanged, message.ProtectionOn, message.ProtectionChanged, message.ProtectionOff,
+		message.PasswordLocked, message.PasskeyAdded, message.PasskeyRemoved, message.PasskeyCopied, message.U2FUpgraded, message.NewDeviceSignIn, message.PasswordReset, message.Secured,
+		message.RememberedAdded, message.RememberedCopied, message.SecurityEmailBound, message.SecurityEmailChanged, message.SecurityEmailRemoved, message.RecoveryCancelled}, administered...)
+	byText = []message.Kind{message.PhoneAttached, message.PhoneChanged, message.PhoneRemoved, message.EmailChanged}
+)
+
+const notMe = "https://id.example.com/notme/token-of-the-link"
+
 func TestEveryNoticeHasItsWordsInEveryLanguage(t *testing.T) {
 	t.Parallel()
-	byMail := []message.Kind{message.SecondStepFailed, message.BudgetEmpty, message.DeviceBound, message.DeviceUnbound, message.PasswordChanged, message.RecoveryCodeUsed, message.RecoveryCodesMade,
-		message.PhoneAttached, message.PhoneChanged, message.PhoneRemoved, message.EmailChanged, message.ProtectionOn, message.ProtectionChanged, message.ProtectionOff}
-	byText := []message.Kind{message.PhoneAttached, message.PhoneChanged, message.PhoneRemoved, message.EmailChanged}
-	where := message.Circumstances{At: at, Address: "192.0.2.7", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
+	where := message.Circumstances{At: at, Address: "192.0.2.7", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", NotMe: notMe}
 	for to, kinds := range map[message.Recipient][]message.Kind{mailbox: byMail, phone: byText} {
 		for _, kind := range kinds {
 			seen := map[string]string{}
@@ -157,7 +169,7 @@ func TestEveryNoticeHasItsWordsInEveryLanguage(t *testing.T) {
 				if m.Channel != to.Channel || m.To != to.To || m.Locale != l.Tag || m.Kind != string(kind) || m.Account != "a" || !m.ExpiresAt.IsZero() {
 					t.Errorf("%s: %+v", kind, m)
 				}
-				if bad := slices.ContainsFunc([]string{string(kind), "<no value>", "{{"}, func(s string) bool { return strings.Contains(m.Subject+m.Text, s) }); bad || !strings.Contains(m.Text, "Countersign") {
+				if bad := slices.ContainsFunc([]string{"." + string(kind), "<no value>", "{{"}, func(s string) bool { return strings.Contains(m.Subject+m.Text, s) }); bad || !strings.Contains(m.Text, "Countersign") {
 					t.Errorf("%s by %s in %s: %q %q", kind, to.Channel, l.Tag, m.Subject, m.Text)
 				}
 				if other := seen[m.Text]; other != "" {
@@ -170,17 +182,100 @@ func TestEveryNoticeHasItsWordsInEveryLanguage(t *testing.T) {
 					}
 					continue
 				}
-				where := "https://id.example.com/security"
-				if kind == message.PhoneChanged || kind == message.EmailChanged { // whoever reads it may have no way in
-					where = l.T("mail.not_you.taken")
+				parts := []string{notMe, "help@example.com", l.Time(at), l.T("mail.not_me.button")}
+				switch {
+				case slices.Contains(administered, kind):
+					parts = append(parts, l.T("mail.not_you.administrator"))
+					if strings.Contains(m.Text, "192.0.2.7") {
+						t.Errorf("%s in %s says from where an administrator acted", kind, l.Tag)
+					}
+				case slices.Contains(taken, kind): // whoever reads it may have no way in
+					parts = append(parts, "192.0.2.7", "Firefox", l.T("mail.not_you.taken"))
+				default:
+					parts = append(parts, "192.0.2.7", "Firefox", l.T("mail.was_you"), l.T("mail.place"))
 				}
-				for _, part := range []string{"192.0.2.7", "Firefox", where, "help@example.com"} {
+				for _, part := range parts {
 					if !strings.Contains(m.Text, part) {
 						t.Errorf("%s in %s does not name %s: %q", kind, l.Tag, part, m.Text)
 					}
 				}
+				asHTML(t, m, l.Tag)
 			}
 		}
+	}
+}
+
+// asHTML checks that a mail says the same as HTML, and that opening it tells
+// nobody.
+func asHTML(t *testing.T, m message.Message, tag string) {
+	t.Helper()
+	if !strings.HasPrefix(m.HTML, "<!DOCTYPE html>") || !strings.Contains(m.HTML, `<html lang="`+tag+`">`) {
+		t.Fatalf("%s: %.200q", m.Kind, m.HTML)
+	}
+	plain := html.UnescapeString(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(m.HTML, ""))
+	for line := range strings.SplitSeq(m.Subject+"\n"+m.Text, "\n") {
+		if !strings.Contains(plain, strings.TrimSpace(line)) {
+			t.Errorf("%s in %s: the HTML does not say %q", m.Kind, tag, line)
+		}
+	}
+	for _, bad := range []string{"<img", "<script", "<link", "url(", "@import", "src=", "<form", "onload"} {
+		if strings.Contains(m.HTML, bad) {
+			t.Errorf("%s: %s in the HTML", m.Kind, bad)
+		}
+	}
+	for _, link := range regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(m.HTML, -1) {
+		if !strings.HasPrefix(link[1], service.URL+"/") || !strings.Contains(m.Text, html.UnescapeString(link[1])) {
+			t.Errorf("%s links to %s", m.Kind, link[1])
+		}
+	}
+}
+
+// Names are people's own: what they write is text in a mail, not its form.
+func TestAHostileNameIsTextInAMail(t *testing.T) {
+	t.Parallel()
+	i := account.Identity{ID: "i", Account: "a", UserName: `<img src=x>"><script>alert(1)</script>{{.}}`, Domain: "evil.example", Locale: "en"}
+	m := service.Notice(i, mailbox, message.PasswordChanged, message.Circumstances{At: at, Address: "192.0.2.7", UserAgent: "<b>x", NotMe: "javascript:alert(1)"})
+	for _, bad := range []string{"<img", "<script", "javascript:alert(1)\"", "<b>"} {
+		if strings.Contains(m.HTML, bad) {
+			t.Errorf("%s got through: %s", bad, m.HTML)
+		}
+	}
+}
+
+func TestADigestSaysHowOftenAndFromWhere(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []message.Kind{message.SecondStepFailed, message.PasswordLocked} {
+		for _, l := range locale.All {
+			i := account.Identity{ID: "i", Account: "a", Email: "alice@example.com", Locale: l.Tag}
+			many := service.Digest(i, mailbox, kind, message.Again{Count: 4711, From: []string{"192.0.2.7", "2001:db8::1", ""}, FirstAt: at, LastAt: at.Add(3 * time.Hour), NotMe: notMe})
+			for _, part := range []string{"4711", "192.0.2.7, 2001:db8::1, " + l.T("mail.digest.others"), l.Time(at), l.Time(at.Add(3 * time.Hour)), notMe} {
+				if !strings.Contains(many.Text, part) {
+					t.Errorf("%s in %s does not name %s: %q", kind, l.Tag, part, many.Text)
+				}
+			}
+			if many.Kind != string(kind.Digest()) || strings.Contains(many.Subject+many.Text, "<no value>") || strings.Contains(many.Subject+many.Text, "[") {
+				t.Errorf("%+v", many)
+			}
+			asHTML(t, many, l.Tag)
+			if once := service.Digest(i, mailbox, kind, message.Again{Count: 1, From: []string{"192.0.2.7"}, FirstAt: at, LastAt: at}); once.Text == many.Text || strings.Contains(once.Text, notMe) {
+				t.Errorf("%q", once.Text)
+			}
+		}
+	}
+	if message.PasswordChanged.Digest() != "" {
+		t.Error("a change of the password waits for a digest")
+	}
+}
+
+func TestTheMailThatLeadsToANewPasswordHasItsLinkAndItsEnd(t *testing.T) {
+	t.Parallel()
+	const link = "https://id.example.com/reset/token-of-the-link"
+	for _, l := range locale.All {
+		m := service.Reset(account.Identity{ID: "i", Account: "a", UserName: "bob", Domain: "orchard.ram.localhost", Locale: l.Tag}, "bob@example.com", link, at, at.Add(time.Hour))
+		if m.Kind != "reset_link" || m.To != "bob@example.com" || !m.ExpiresAt.Equal(at.Add(time.Hour)) || m.Locale != l.Tag || !strings.Contains(m.Text, link) || !strings.Contains(m.Text, "60") || !strings.Contains(m.Text, "bob@orchard.ram.localhost") {
+			t.Errorf("%+v", m)
+		}
+		asHTML(t, m, l.Tag)
 	}
 }
 
@@ -215,7 +310,8 @@ func TestUrgentNoticesAreThoseOfWhatAThiefWouldDo(t *testing.T) {
 	t.Parallel()
 	for kind, urgent := range map[message.Kind]bool{
 		message.DeviceBound: true, message.DeviceUnbound: true, message.PasswordChanged: true, message.RecoveryCodeUsed: true, message.EmailChanged: true,
-		message.ProtectionChanged: true, message.ProtectionOff: true,
+		message.ProtectionChanged: true, message.ProtectionOff: true, message.PasswordReset: true, message.Secured: true,
+		message.NewDeviceSignIn: false, message.PolicyChanged: false, message.SecondStepAgain: false, message.LockedAgain: false, message.ResetLink: false,
 		message.SecondStepFailed: false, message.BudgetEmpty: false, message.RecoveryCodesMade: false, message.ProtectionOn: false, message.SignUpKnown: false, message.EmailKnown: false,
 		message.PhoneAttached: false, message.PhoneChanged: false, message.PhoneRemoved: false, // told to both numbers anyway
 	} {
@@ -231,7 +327,7 @@ func TestUrgentNoticesAreWrittenForThePhone(t *testing.T) {
 	who := account.Identity{Account: "1234567890123456", Email: "alice@example.com"}
 	for _, l := range locale.All {
 		who.Locale = l.Tag
-		for _, kind := range []message.Kind{message.DeviceBound, message.DeviceUnbound, message.PasswordChanged, message.RecoveryCodeUsed, message.EmailChanged, message.ProtectionChanged, message.ProtectionOff} {
+		for _, kind := range []message.Kind{message.DeviceBound, message.DeviceUnbound, message.PasswordChanged, message.RecoveryCodeUsed, message.EmailChanged, message.ProtectionChanged, message.ProtectionOff, message.PasswordReset, message.Secured} {
 			m := service.Notice(who, phone, kind, message.Circumstances{At: at, Address: "192.0.2.7", UserAgent: "Firefox"})
 			if m.Channel != message.SMS || m.To != phone.To || m.Kind != string(kind) || m.Subject != "" || m.HTML != "" {
 				t.Errorf("%s, %s: %+v", l.Tag, kind, m)

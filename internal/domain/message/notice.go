@@ -47,19 +47,48 @@ const (
 	PasskeyRemoved Kind = "passkey_removed"
 	PasskeyCopied  Kind = "passkey_copied" // its counter went back
 	U2FUpgraded    Kind = "u2f_upgraded"
+
+	NewDeviceSignIn  Kind = "new_device_signin" // the first from a browser
+	PasswordReset    Kind = "password_reset"    // by the link in a mail
+	PolicyChanged    Kind = "policy_changed"    // what the account asks of its users
+	Secured          Kind = "secured"           // "This wasn't me" was confirmed
+	RememberedAdded  Kind = "remembered_added"  // a device is not asked again for a while
+	RememberedCopied Kind = "remembered_copied" // an old value of its cookie came back
+	SecondStepAgain  Kind = "second_step_failed_digest"
+	LockedAgain      Kind = "password_locked_digest"
+	ResetLink        Kind = "reset_link" // leads to a new password
+
+	SecurityEmailBound   Kind = "security_email_bound"
+	SecurityEmailChanged Kind = "security_email_changed"
+	SecurityEmailRemoved Kind = "security_email_removed"
 )
 
 // urgent are the notices that go to the phone too: whoever holds the mailbox
 // must not be the only one to hear of them.
 var urgent = []Kind{DeviceBound, DeviceUnbound, PasswordChanged, RecoveryCodeUsed, EmailChanged, ProtectionChanged, ProtectionOff,
-	DeviceUnboundByAdmin, PasswordSetByAdmin, TicketMade, RecoveryStarted, PasskeyAdded, PasskeyRemoved, PasskeyCopied, U2FUpgraded}
+	DeviceUnboundByAdmin, PasswordSetByAdmin, TicketMade, RecoveryStarted, PasskeyAdded, PasskeyRemoved, PasskeyCopied, U2FUpgraded, RememberedCopied,
+	SecurityEmailBound, SecurityEmailChanged, SecurityEmailRemoved, PasswordReset, Secured}
 
 // administered are the notices of what an administrator, or a rule of the
 // account, did: whose browser it was is not the reader's concern.
-var administered = []Kind{DeviceUnboundByAdmin, PasswordSetByAdmin, TicketMade, SignInDisabled, RoleChanged}
+var administered = []Kind{DeviceUnboundByAdmin, PasswordSetByAdmin, TicketMade, SignInDisabled, RoleChanged, PolicyChanged}
+
+// taken are the notices of what takes the way in with it.
+var taken = []Kind{EmailChanged, PhoneChanged}
+
+// digests are the kinds of what tells once in a day, and later how often.
+var digests = map[Kind]Kind{SecondStepFailed: SecondStepAgain, PasswordLocked: LockedAgain}
+
+// Digest is the kind of notice that says how often something happened again
+// after a notice of this one; empty: every time is told of.
+func (k Kind) Digest() Kind { return digests[k] }
 
 // Urgent reports whether a notice goes to the phone too.
 func (k Kind) Urgent() bool { return slices.Contains(urgent, k) }
+
+// Administered reports whether a notice tells what an administrator, or a rule
+// of the account, did.
+func (k Kind) Administered() bool { return slices.Contains(administered, k) }
 
 // A Service is who the messages come from.
 type Service struct {
@@ -73,14 +102,7 @@ type Circumstances struct {
 	At        time.Time
 	Address   string
 	UserAgent string
-}
-
-func (s Service) text(l *locale.Locale, paragraphs ...string) string {
-	paragraphs = append(paragraphs, l.T("mail.footer", "Service", s.Name, "URL", s.URL))
-	if s.Contact != "" {
-		paragraphs = append(paragraphs, l.T("mail.contact", "Contact", s.Contact))
-	}
-	return strings.Join(paragraphs, "\n\n") + "\n"
+	NotMe     string // URL of the page "This wasn't me"; empty: the notice has none
 }
 
 // A Recipient is where a message goes.
@@ -137,11 +159,10 @@ func (s Service) Code(l *locale.Locale, of account.ID, to Recipient, why Purpose
 		m.Text = l.T("sms.code", "Code", code, "Service", s.Name, "Purpose", purpose) + "\n\n@" + s.host() + " #" + code
 		return m
 	}
-	m.Subject = l.T("mail.code.subject", "Service", s.Name)
-	m.Text = s.text(l,
-		l.T("mail.code.text", "Code", code, "Service", s.Name, "Purpose", purpose),
-		l.T("mail.code.valid", "Count", minutes),
-		l.T("mail.code.warning", "Service", s.Name)+" "+l.T("mail.code.not_asked."+why.circumstance()))
+	s.write(&m, l, l.T("mail.code.subject", "Service", s.Name),
+		para(l.T("mail.code.text", "Code", code, "Service", s.Name, "Purpose", purpose)),
+		para(l.T("mail.code.valid", "Count", minutes)),
+		para(l.T("mail.code.warning", "Service", s.Name)+" "+l.T("mail.code.not_asked."+why.circumstance())))
 	return m
 }
 
@@ -165,43 +186,85 @@ func (s Service) Notice(i account.Identity, to Recipient, kind Kind, c Circumsta
 		return m
 	}
 	key := "mail." + string(kind)
-	m.Subject = l.T(key+".subject", "Service", s.Name)
-	if slices.Contains(administered, kind) {
-		m.Text = s.text(l, l.T(key+".text", "Service", s.Name, "Name", i.Name()), l.T("mail.when", "Time", l.Time(c.At)), l.T("mail.not_you.administrator"))
-		return m
+	parts := []part{para(l.T(key+".text", "Service", s.Name, "Name", i.Name()))}
+	if kind.Administered() {
+		parts = append(parts, facts(l.T("mail.when", "Time", l.Time(c.At))))
+	} else {
+		parts = append(parts, facts(l.T("mail.circumstances", "Time", l.Time(c.At), "Address", c.Address, "Browser", Browser(l, c.UserAgent))), para(l.T("mail.place")))
 	}
-	m.Text = s.text(l,
-		l.T(key+".text", "Service", s.Name, "Name", i.Name()),
-		l.T("mail.circumstances", "Time", l.Time(c.At), "Address", c.Address, "Browser", Browser(l, c.UserAgent)),
-		s.notYou(l, kind))
+	s.write(&m, l, l.T(key+".subject", "Service", s.Name), append(parts, s.notYou(l, kind, c.NotMe)...)...)
 	return m
 }
 
 // notYou says what to do if it was somebody else. Whoever took the address or
 // the phone may have taken the way in with it.
-func (s Service) notYou(l *locale.Locale, kind Kind) string {
-	if kind == EmailChanged || kind == PhoneChanged {
-		return l.T("mail.not_you.taken")
+func (s Service) notYou(l *locale.Locale, kind Kind, notMe string) []part {
+	first, then := l.T("mail.was_you"), l.T("mail.not_me")
+	switch {
+	case kind.Administered():
+		first, then = l.T("mail.not_you.administrator"), l.T("mail.not_me.also")
+	case slices.Contains(taken, kind):
+		first, then = l.T("mail.not_you.taken"), l.T("mail.not_me.also")
+	case notMe == "":
+		first = l.T("mail.not_you", "URL", s.URL+"/security")
 	}
-	return l.T("mail.not_you", "URL", s.URL+"/security")
+	if notMe == "" {
+		return []part{para(first)}
+	}
+	return []part{para(first), para(then), button(l.T("mail.not_me.button"), notMe)}
+}
+
+// Again says how often something happened since a notice told of it.
+type Again struct {
+	Count           int
+	From            []string // addresses; an empty one stands for others
+	FirstAt, LastAt time.Time
+	NotMe           string
+}
+
+// Digest is the mail that says how often something happened again of which a
+// notice of the kind told the first time.
+func (s Service) Digest(i account.Identity, to Recipient, kind Kind, a Again) Message {
+	l := locale.Match("", i.Locale)
+	kind = kind.Digest()
+	m := Message{Account: string(i.Account), Channel: to.Channel, Kind: string(kind), To: to.To, Locale: l.Tag}
+	from := make([]string, len(a.From))
+	for n, address := range a.From {
+		if from[n] = address; address == "" {
+			from[n] = l.T("mail.digest.others")
+		}
+	}
+	s.write(&m, l, l.T("mail."+string(kind)+".subject", "Service", s.Name), append([]part{
+		para(l.T("mail."+string(kind)+".text", "Service", s.Name, "Name", i.Name(), "Count", a.Count)),
+		facts(l.T("mail.digest.facts", "First", l.Time(a.FirstAt), "Last", l.Time(a.LastAt), "From", strings.Join(from, ", "))), para(l.T("mail.place")),
+	}, s.notYou(l, kind, a.NotMe)...)...)
+	return m
+}
+
+// Reset is the mail with the link that leads to a new password.
+func (s Service) Reset(i account.Identity, to, link string, now, until time.Time) Message {
+	l := locale.Match("", i.Locale)
+	m := Message{Account: string(i.Account), Channel: Email, Kind: string(ResetLink), To: to, Locale: l.Tag, ExpiresAt: until}
+	s.write(&m, l, l.T("mail.reset_link.subject", "Service", s.Name),
+		para(l.T("mail.reset_link.text", "Service", s.Name, "Name", i.Name())),
+		button(l.T("mail.reset_link.button"), link),
+		para(l.T("mail.reset_link.valid", "Count", ValidMinutes(now, until))),
+		para(l.T("mail.reset_link.not_you")))
+	return m
 }
 
 // EmailInUse is the mail to an address that somebody wants to sign in with
 // although it has an account already: the page tells them nothing.
 func (s Service) EmailInUse(l *locale.Locale, to string) Message {
-	return Message{
-		Channel: Email, Kind: string(EmailKnown), To: to, Locale: l.Tag,
-		Subject: l.T("mail.email_known.subject", "Service", s.Name),
-		Text:    s.text(l, l.T("mail.email_known.text", "Service", s.Name, "URL", s.URL+"/signin")),
-	}
+	m := Message{Channel: Email, Kind: string(EmailKnown), To: to, Locale: l.Tag}
+	s.write(&m, l, l.T("mail.email_known.subject", "Service", s.Name), para(l.T("mail.email_known.text", "Service", s.Name, "URL", s.URL+"/signin")))
+	return m
 }
 
 // SignUpAgain is the mail to an address that has an account already: whoever
 // tried to sign up learns nothing on the page.
 func (s Service) SignUpAgain(l *locale.Locale, to string) Message {
-	return Message{
-		Channel: Email, Kind: string(SignUpKnown), To: to, Locale: l.Tag,
-		Subject: l.T("mail.signup_known.subject", "Service", s.Name),
-		Text:    s.text(l, l.T("mail.signup_known.text", "Service", s.Name, "URL", s.URL+"/signin")),
-	}
+	m := Message{Channel: Email, Kind: string(SignUpKnown), To: to, Locale: l.Tag}
+	s.write(&m, l, l.T("mail.signup_known.subject", "Service", s.Name), para(l.T("mail.signup_known.text", "Service", s.Name, "URL", s.URL+"/signin")))
+	return m
 }

@@ -18,9 +18,11 @@ type Recovery struct {
 func (s Service) RecoveryStart(l *locale.Locale, i account.Identity, to Recipient, r Recovery) Message {
 	m := s.ofRecovery(l, i, to, RecoveryStarted)
 	if to.Channel == Email {
-		m.Text = s.text(l,
-			l.T("mail.recovery_started.text", "Service", s.Name, "Name", i.Name(), "Opens", l.Time(r.OpensAt), "Expires", l.Time(r.ExpiresAt)),
-			l.T("mail.recovery_started.cancel", "Link", r.Cancel))
+		s.write(&m, l, m.Subject,
+			para(l.T("mail.recovery_started.text", "Service", s.Name, "Name", i.Name(), "Opens", l.Time(r.OpensAt), "Expires", l.Time(r.ExpiresAt))),
+			para(l.T("mail.recovery_started.not_you")),
+			button(l.T("mail.recovery_started.button"), r.Cancel),
+			para(l.T("mail.recovery_started.you")))
 	}
 	return m
 }
@@ -29,7 +31,7 @@ func (s Service) RecoveryStart(l *locale.Locale, i account.Identity, to Recipien
 func (s Service) RecoveryEnd(l *locale.Locale, i account.Identity, to Recipient) Message {
 	m := s.ofRecovery(l, i, to, RecoveryCancelled)
 	if to.Channel == Email {
-		m.Text = s.text(l, l.T("mail.recovery_cancelled.text", "Service", s.Name, "Name", i.Name()), l.T("mail.recovery_cancelled.operator"))
+		s.write(&m, l, m.Subject, para(l.T("mail.recovery_cancelled.text", "Service", s.Name, "Name", i.Name())), para(l.T("mail.recovery_cancelled.operator")))
 	}
 	return m
 }

@@ -35,6 +35,7 @@ func TestARecoveryIsToldWithItsTimesAndTheWayOut(t *testing.T) {
 					t.Errorf("%s, %s does not say %q: %s", l.Tag, c.kind, w, mail.Text)
 				}
 			}
+			asHTML(t, mail, l.Tag)
 			if mail.Subject == "" || !strings.Contains(mail.Text, service.Contact) || strings.Contains(c.m(phone).Text, "://") || len([]rune(text.Text)) > 200 || text.Subject != "" || text.Params["service"] != "Countersign" {
 				t.Errorf("%s, %s: %+v\n%+v", l.Tag, c.kind, mail, text)
 			}

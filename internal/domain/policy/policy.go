@@ -31,11 +31,13 @@ type Facts struct {
 	EmailConfirmed bool // codes can be sent to the sign-in email
 	Phone          bool // one is attached
 	VirtualMFA     bool
-	Passkeys, U2F  int // how many are bound
-	RecoveryCodes  int // unused ones
+	SecurityEmail  bool // a RAM user's own mailbox is bound
+	Passkeys, U2F  int  // how many are bound
+	RecoveryCodes  int  // unused ones
 	Protection     Protection
 	Proofs         []factor.Proof // given so far
 
+	Distrusted bool // "This wasn't me": the password alone says nothing; see distrust.go
 	Recovering bool // the operator's recovery is open: its ticket leads to a new device
 
 	// Of RAM users.
@@ -90,7 +92,7 @@ func (f Facts) strong() bool { return f.VirtualMFA || f.Passkeys > 0 || f.U2F > 
 // password, strongest first; recovery codes, which are few, come last.
 func (f Facts) bound() (methods []factor.Method) {
 	methods = f.devices()
-	if f.EmailConfirmed {
+	if f.mailbox() {
 		methods = append(methods, factor.Email)
 	}
 	if f.RecoveryCodes > 0 && f.SecondFactor() {
@@ -100,6 +102,15 @@ func (f Facts) bound() (methods []factor.Method) {
 		return f.userMethods(methods)
 	}
 	return methods
+}
+
+// mailbox reports whether codes by mail say who this is: an owner's go to the
+// sign-in email, a RAM user's to the security email alone.
+func (f Facts) mailbox() bool {
+	if f.Role != account.Owner {
+		return f.SecurityEmail
+	}
+	return f.EmailConfirmed
 }
 
 // devices are the methods of what is bound, strongest first.
@@ -162,7 +173,9 @@ func (f Facts) proved(methods []factor.Method, since time.Time) bool {
 }
 
 // SignIn decides what a sign-in still needs.
-func SignIn(f Facts) Decision {
+func SignIn(f Facts) Decision { return f.secured(f.signIn()) }
+
+func (f Facts) signIn() Decision {
 	if !f.proved([]factor.Method{factor.Password}, time.Time{}) && !f.Alone() {
 		return Decision{Step: Refuse}
 	}
@@ -287,6 +300,7 @@ type Action struct {
 	Chosen      factor.Method // or the method that is the object, which has a name in every language
 	Destructive bool          // takes a proof of its own, used once
 	Binds       bool          // adds a device
+	Adds        bool          // adds what is no device, but can stand in for one
 	Owners      bool          // is the primary account's own: no RAM user has it
 }
 
@@ -323,7 +337,7 @@ type Given struct {
 // are the session's.
 func Permit(a Action, f Facts, given []Given, now time.Time) (Decision, Given) {
 	floor := 0
-	f.Reenrol = f.Reenrol && a.Binds // the ticket is for binding, and for nothing else
+	f.Reenrol = f.Reenrol && (a.Binds || a.Adds) // the ticket is for binding, and for nothing else
 	if reason := f.managed(a); reason != nil {
 		return Decision{Step: Refuse, Reason: reason}, Given{}
 	}
@@ -367,6 +381,10 @@ type Claims struct {
 	ACR      string
 	AuthTime time.Time
 }
+
+// Strong reports whether more was proved than a password and a mailbox: what
+// whoever has lost a device may still have, and whoever took a mailbox too.
+func (c Claims) Strong() bool { return c.ACR != LevelPassword && c.ACR != LevelEmail }
 
 // Levels of authentication, weakest first.
 const (

@@ -95,14 +95,18 @@ func (f Facts) Without(m factor.Method) Facts {
 }
 
 // userMethods are those of bound that the account allows. Where nothing else
-// is bound that is allowed, a phone that is not still says who somebody is;
-// and where nothing at all is bound, the ticket does, else the password.
+// is bound that is allowed, a phone that is not still says who somebody is, and
+// so does a security email; where nothing at all is bound, the password does.
+// After a device was taken off, the ticket does, or the mailbox.
 func (f Facts) userMethods(bound []factor.Method) []factor.Method {
 	if !f.SecondFactor() {
-		if f.Reenrol {
-			return []factor.Method{factor.Ticket}
+		switch {
+		case f.Reenrol:
+			return f.afterUnbinding()
+		case f.mailbox():
+			return []factor.Method{factor.Email}
 		}
-		return append(bound, factor.Password)
+		return []factor.Method{factor.Password}
 	}
 	if len(f.kinds()) == 0 {
 		return bound
@@ -112,17 +116,23 @@ func (f Facts) userMethods(bound []factor.Method) []factor.Method {
 
 // userFloor is the strength that identity verification takes of a RAM user.
 func (f Facts) userFloor() int {
-	floor := factor.Password.Strength()
-	for _, m := range f.userMethods(nil) {
-		floor = max(floor, m.Strength())
-	}
 	if kinds := f.kinds(); len(kinds) > 0 {
-		return max(floor, min(kinds[0].Strength(), factor.VirtualMFA.Strength())) // the strongest; see identityFloor
+		return min(kinds[0].Strength(), factor.VirtualMFA.Strength()) // the strongest; see identityFloor
 	}
 	if f.Phone {
-		floor = max(floor, factor.SMS.Strength())
+		return factor.SMS.Strength()
 	}
-	return floor
+	methods := f.userMethods(nil)
+	return methods[len(methods)-1].Strength()
+}
+
+// afterUnbinding are the methods, one of which a user proves from whom a device
+// was taken: stronger ones first.
+func (f Facts) afterUnbinding() []factor.Method {
+	if f.mailbox() && f.Allows(factor.Email) {
+		return []factor.Method{factor.Ticket, factor.Email}
+	}
+	return []factor.Method{factor.Ticket}
 }
 
 // required reports whether the user must have a device.
@@ -195,6 +205,9 @@ func (f Facts) userFactors() Decision {
 	methods := f.userMethods(f.boundAsked())
 	asked := f.Settings.MFAOperation != account.Adaptive || f.Unusual || f.Recovering
 	second := f.Settings.TwoKinds && f.required() && len(f.kinds()) < 2 && !f.Settings.Grace(f.Now)
+	if second { // a mailbox binds nothing beside a device
+		methods = without(methods, factor.Email)
+	}
 	// None is since the setting went off, nor while the ticket must be in reach.
 	remembered := f.Remembered && f.Settings.Remember && !f.Recovering
 	if (asked && !remembered || second) && !f.proved(methods, time.Time{}) {
@@ -209,9 +222,13 @@ func (f Facts) userFactors() Decision {
 	return Decision{Step: Complete, Grace: f.Settings.TwoKinds && f.required() && len(f.kinds()) < 2}
 }
 
-// boundAsked are the methods of a second step: a mailbox is none yet.
+// boundAsked are the methods of a second step. The security email is no device,
+// and stands in for one that is out of reach.
 func (f Facts) boundAsked() (methods []factor.Method) {
 	methods = f.devices()
+	if f.mailbox() {
+		methods = append(methods, factor.Email)
+	}
 	if f.RecoveryCodes > 0 {
 		methods = append(methods, factor.RecoveryCode)
 	}
@@ -226,10 +243,11 @@ func (f Facts) withoutDevice() Decision {
 		}
 		return Decision{Step: Complete}
 	}
-	if check := f.beforeBinding(); len(check) > 0 && !f.proved(check, time.Time{}) {
+	grace := f.required() && !unusual && !f.Reenrol && f.Settings.Grace(f.Now)
+	if check := f.beforeBinding(); len(check) > 0 && (f.Phone || !grace) && !f.proved(check, time.Time{}) {
 		return Decision{Step: Verify, Methods: check}
 	}
-	if f.required() && !unusual && !f.Reenrol && f.Settings.Grace(f.Now) {
+	if grace {
 		return Decision{Step: Complete, Grace: true}
 	}
 	return Decision{Step: Bind, Methods: f.bindable(false)}
@@ -237,7 +255,8 @@ func (f Facts) withoutDevice() Decision {
 
 // beforeBinding are the methods, one of which a user without an allowed device
 // proves before binding one: the password alone does not replace what was
-// taken off, nor what is there although it is no longer allowed.
+// taken off, nor what is there although it is no longer allowed, nor does it
+// come before a mailbox that says who this is.
 func (f Facts) beforeBinding() (methods []factor.Method) {
 	switch {
 	case f.Phone:
@@ -249,7 +268,12 @@ func (f Facts) beforeBinding() (methods []factor.Method) {
 			methods = append(methods, factor.Ticket)
 		}
 	case f.Reenrol:
-		methods = []factor.Method{factor.Ticket}
+		methods = f.afterUnbinding()
+	case f.mailbox():
+		methods = []factor.Method{factor.Email}
+		if f.Recovering {
+			methods = append(methods, factor.Ticket)
+		}
 	}
 	return methods
 }

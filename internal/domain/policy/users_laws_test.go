@@ -32,7 +32,7 @@ func users(t *testing.T, f func(f policy.Facts) string) {
 			}
 			bit := func(n int) bool { return bits>>n&1 != 0 }
 			u := policy.Facts{Role: account.User, Settings: account.DefaultSettings(), Profile: account.Profile{State: account.ProfileActive, MFARequired: bit(0)}, PasswordChangedAt: now.Add(-time.Hour)}
-			u.VirtualMFA, u.Phone, u.Reenrol, u.Recovering, u.EmailConfirmed = bit(1), bit(2), bit(3), bit(4), bit(5)
+			u.VirtualMFA, u.Phone, u.Reenrol, u.Recovering, u.SecurityEmail, u.EmailConfirmed = bit(1), bit(2), bit(3), bit(4), bit(5), !bit(5) // the profile's mail is another matter
 			u.Passkeys, u.U2F = key[0], key[1]
 			if bit(6) {
 				u.RecoveryCodes = 3
@@ -42,7 +42,7 @@ func users(t *testing.T, f func(f policy.Facts) string) {
 				u.Settings.GraceUntil = now.Add(time.Minute)
 			}
 			u.Circumstances = policy.Circumstances{Now: now, Address: netip.MustParseAddr("192.0.2.7"), Unusual: bit(12), Remembered: bit(13)}
-			if !u.EmailConfirmed && !u.Settings.AllowEmail {
+			if !u.SecurityEmail && !u.Settings.AllowEmail {
 				continue
 			}
 			n++
@@ -59,7 +59,7 @@ func users(t *testing.T, f func(f policy.Facts) string) {
 func describe(f policy.Facts) string {
 	s := f.Settings
 	return fmt.Sprintf("%s, must %v, passkeys %d, u2f %d, virtual %v, phone %v, codes %d, mail %v; allows sms %v, mail %v; two kinds %v, grace %v, reenrol %v, recovering %v, unusual %v, remembered %v (setting %v), state %q, proofs %v",
-		s.MFAOperation, f.Profile.MFARequired, f.Passkeys, f.U2F, f.VirtualMFA, f.Phone, f.RecoveryCodes, f.EmailConfirmed, s.AllowSMS, s.AllowEmail, s.TwoKinds, !s.GraceUntil.IsZero(), f.Reenrol, f.Recovering, f.Unusual, f.Remembered, s.Remember, f.Profile.State, f.Proofs)
+		s.MFAOperation, f.Profile.MFARequired, f.Passkeys, f.U2F, f.VirtualMFA, f.Phone, f.RecoveryCodes, f.SecurityEmail, s.AllowSMS, s.AllowEmail, s.TwoKinds, !s.GraceUntil.IsZero(), f.Reenrol, f.Recovering, f.Unusual, f.Remembered, s.Remember, f.Profile.State, f.Proofs)
 }
 
 // others are the methods that come after the password.
@@ -135,6 +135,12 @@ func gaveDevice(f policy.Facts) bool {
 	return slices.ContainsFunc(append(slices.Clone(kinds), factor.U2F), func(m factor.Method) bool { return has(f, m) && given(f, m) }) || len(kinds) > 0 && f.RecoveryCodes > 0 && given(f, factor.RecoveryCode)
 }
 
+// standsIn reports whether the mailbox was shown where it may stand in for a
+// device that is out of reach.
+func standsIn(f policy.Facts) bool {
+	return len(counted(f)) > 0 && f.SecurityEmail && f.Settings.AllowEmail && given(f, factor.Email)
+}
+
 func alike(a, b policy.Decision) bool {
 	return a.Step == b.Step && a.Grace == b.Grace && a.Reason == b.Reason && slices.Equal(a.Methods, b.Methods)
 }
@@ -161,7 +167,7 @@ func TestNobodyWhoMustHaveADeviceIsInWithoutOneOutsideTheGrace(t *testing.T) {
 			return "the grace is not for them"
 		case len(kinds) == 0 && adaptive && f.Unusual:
 			return "unusual, and no device"
-		case len(kinds) == 0, gaveDevice(f), f.Remembered && f.Settings.Remember, adaptive && !f.Unusual:
+		case len(kinds) == 0, gaveDevice(f), standsIn(f), f.Remembered && f.Settings.Remember, adaptive && !f.Unusual:
 			return ""
 		}
 		return "no device was shown"
@@ -175,12 +181,14 @@ func TestThePasswordAloneBindsNothingInPlaceOfSomething(t *testing.T) {
 			return ""
 		}
 		bound := strong(f) || f.Phone
+		something := f.Reenrol || bound || f.SecurityEmail
 		byTicket := given(f, factor.Ticket) && (f.Recovering || f.Reenrol && !bound)
+		byMail := given(f, factor.Email) && f.SecurityEmail && !bound && (!f.Reenrol || f.Settings.AllowEmail)
 		byBound := bound && slices.ContainsFunc([]factor.Method{factor.Passkey, factor.U2F, factor.VirtualMFA, factor.SMS, factor.RecoveryCode}, func(m factor.Method) bool { return has(f, m) && given(f, m) })
 		switch {
-		case set == 0 && (f.Reenrol || bound):
+		case set == 0 && something:
 			return "by the password alone"
-		case !byTicket && !byBound && (f.Reenrol || bound):
+		case !byTicket && !byBound && !byMail && something:
 			return "by what shows nothing"
 		case !must(f) && !byTicket && !(f.Reenrol && f.Unusual && f.Settings.MFAOperation == account.Adaptive):
 			return "none is due"
@@ -192,7 +200,7 @@ func TestThePasswordAloneBindsNothingInPlaceOfSomething(t *testing.T) {
 func TestADeviceIsBoundOfAKindThatIsAllowedAndNeverMail(t *testing.T) {
 	t.Parallel()
 	eachSignIn(t, func(f policy.Facts, d policy.Decision, _ int) string {
-		if d.Allows(factor.Email) || d.Allows(factor.Password) {
+		if d.Allows(factor.Email) && (d.Step != policy.Verify || !f.SecurityEmail || strong(f) && !f.Settings.AllowEmail) || d.Allows(factor.Password) {
 			return "is no second factor"
 		}
 		if d.Step != policy.Bind {
@@ -362,7 +370,7 @@ func TestMoreProofsNeverMakeTheSignInOfAUserHarder(t *testing.T) {
 				return fmt.Sprintf("with %s it is %s", m, outcome(after))
 			case offered && ease[after.Step] == ease[d.Step]:
 				return fmt.Sprintf("%s is taken, and asked for again", m)
-			case m == factor.Email && !alike(after, d):
+			case m == factor.Email && (!f.SecurityEmail || len(counted(f)) > 0 && !f.Settings.AllowEmail) && !alike(after, d):
 				return fmt.Sprintf("a mailbox makes it %s", outcome(after))
 			case m == factor.Ticket && !f.Recovering && (!f.Reenrol || strong(f) || f.Phone) && !alike(after, d):
 				return fmt.Sprintf("a ticket of nothing makes it %s", outcome(after))

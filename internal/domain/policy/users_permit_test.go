@@ -18,7 +18,8 @@ var gated = []policy.Scenario{policy.ChangePassword, policy.ChangeContact, polic
 // identifies are the methods that say who a RAM user is, by the product's
 // words: whatever is bound that no code can be diverted of, else a phone, also
 // one that is no longer allowed while there is nothing else, and the codes of
-// either; where nothing is bound, the password.
+// either; where nothing is bound, the mailbox that is the user's own, and the
+// password only without that.
 func identifies(f policy.Facts) (methods []factor.Method) {
 	switch {
 	case strong(f):
@@ -29,6 +30,8 @@ func identifies(f policy.Facts) (methods []factor.Method) {
 		}
 	case f.Phone:
 		methods = []factor.Method{factor.SMS}
+	case f.SecurityEmail:
+		return []factor.Method{factor.Email}
 	default: // the ticket is for binding alone
 		return []factor.Method{factor.Password}
 	}
@@ -42,8 +45,8 @@ func TestAUserChangesNothingByLessThanTheStrongestThatIsBound(t *testing.T) {
 	t.Parallel()
 	every := append([]factor.Method{factor.Password}, others...)
 	users(t, func(f policy.Facts) string {
-		if f.EmailConfirmed || f.Remembered || f.Unusual || f.Settings.Remember {
-			return "" // of the sign-in; no RAM user has a mailbox yet
+		if f.Remembered || f.Unusual || f.Settings.Remember {
+			return "" // of the sign-in
 		}
 		want := identifies(f)
 		for _, s := range gated {

@@ -66,6 +66,10 @@ func situation(s []string) policy.Facts {
 			f.Passkeys++
 		case "u2f":
 			f.U2F++
+		case "mail":
+			f.SecurityEmail = true
+		case "mailoff":
+			f.SecurityEmail, f.Settings.AllowEmail = true, false
 		case "none":
 		default:
 			panic("no device: " + device)
@@ -102,7 +106,7 @@ func outcome(d policy.Decision) string {
 }
 
 // A bunch is what can be bound, as the list in users.table says of it.
-type bunch struct{ group, have, more, anew string }
+type bunch struct{ group, have, more, anew, ticket string }
 
 type tableRow struct {
 	at    string
@@ -124,7 +128,7 @@ func (r tableRow) meets(s []string, group string) bool {
 // want are the outcomes of the row for what is bound.
 func (r tableRow) want(b bunch) (want []string) {
 	for _, cell := range r.cells[len(columns):] {
-		want = append(want, strings.NewReplacer("HAVE", b.have, "MORE", b.more, "ANEW", b.anew).Replace(cell))
+		want = append(want, strings.NewReplacer("HAVE", b.have, "DEVICES", strings.TrimSuffix(b.have, " e"), "MORE", b.more, "ANEW", b.anew, "TICKET", b.ticket).Replace(cell))
 	}
 	return want
 }
@@ -150,7 +154,10 @@ func readTable(t *testing.T, name string) (rows []*tableRow, devices []string, b
 		case line[0] == '=':
 			c := cellsOf(line[1:])
 			devices = append(devices, c[0])
-			bunches[c[0]] = bunch{group: c[1], have: c[2], more: c[3], anew: c[4]}
+			bunches[c[0]] = bunch{group: c[1], have: c[2], more: c[3], anew: c[4], ticket: "t"}
+			if c[0] == "mail" {
+				bunches[c[0]] = bunch{group: c[1], have: c[2], more: c[3], anew: c[4], ticket: "t e"}
+			}
 		default:
 			row := &tableRow{at: fmt.Sprintf("%s:%d", name, n+1), cells: cellsOf(line)}
 			if len(row.cells) != len(columns)+3 {
@@ -197,7 +204,7 @@ func eachRow(t *testing.T, name string, got func(f policy.Facts) []string) {
 			t.Errorf("%s is about %d situations, of which %d are otherwise", r.at, r.met, r.wrong)
 		}
 	}
-	if len(points) != 21*384 {
+	if len(points) != 29*384 {
 		t.Errorf("%d situations", len(points))
 	}
 }

@@ -22,8 +22,9 @@ type Session struct {
 	Address    string
 	UserAgent  string
 
-	Stale   bool   // what its account asks of users has changed since it was checked
-	Unusual string // what was unusual about its sign-in; empty: nothing
+	Stale      bool   // what its account asks of users has changed since it was checked
+	Unusual    string // what was unusual about its sign-in; empty: nothing
+	Remembered string // id of the remembered device that stood in for the second step; empty: none did
 }
 
 // Lifetimes bound a session (NIST SP 800-63B-4 §2.2.3).

@@ -41,8 +41,11 @@ type Detail struct {
 	Row
 	Settings    account.Settings
 	Devices     []Device
+	Mailbox     *Device           // the security email, masked; nil: none
+	Activation  *store.Activation // a phone that waits for its holder; nil: none
 	Sessions    []session.Session
 	Known       []session.KnownDevice
+	Remembered  []session.RememberedDevice
 	CodesLeft   int
 	CodesMadeAt time.Time
 	Enrolment   *store.Enrolment // a device is to be bound by ticket; nil: none
@@ -165,6 +168,9 @@ func (f *Flow) User(ctx context.Context, s prove.Signed, id account.IdentityID) 
 	if d.Devices, err = devices(r, u); err != nil {
 		return d, err
 	}
+	if err := d.reached(r, u); err != nil {
+		return d, err
+	}
 	sessions, err := r.Sessions(u.Account, u.ID)
 	if err != nil {
 		return d, err
@@ -175,6 +181,9 @@ func (f *Flow) User(ctx context.Context, s prove.Signed, id account.IdentityID) 
 		}
 	}
 	if d.Known, err = r.KnownDevices(u.Account, u.ID); err != nil {
+		return d, err
+	}
+	if d.Remembered, err = r.RememberedDevices(u.Account, u.ID); err != nil {
 		return d, err
 	}
 	if d.CodesLeft, d.CodesMadeAt, err = r.RecoveryCodesLeft(u.Account, u.ID); err != nil {
@@ -192,6 +201,28 @@ func (f *Flow) User(ctx context.Context, s prove.Signed, id account.IdentityID) 
 	b, _, err := r.Budget(u.Account, u.ID, f.DB.Now())
 	d.Budget = b.At(f.DB.Now())
 	return d, err
+}
+
+// reached completes what is known of the user's mailbox and phone.
+func (d *Detail) reached(r *store.Reader, u store.User) error {
+	if u.SecurityEmail {
+		e, err := prove.SecurityEmailOf(r, u.Identity)
+		if err != nil {
+			return err
+		}
+		if e.ID != "" {
+			d.Mailbox = &Device{Method: factor.Email, ID: e.ID, Name: account.MaskEmail(e.Address), BoundAt: e.BoundAt, LastUsedAt: e.LastUsedAt, BoundFrom: e.BoundFrom}
+		}
+	}
+	if u.Phone {
+		return nil
+	}
+	a, err := r.Activation(u.Account, u.ID)
+	if waits, err := store.HasRow(err); err != nil || !waits {
+		return err
+	}
+	d.Activation = &a
+	return nil
 }
 
 // devices are what a user has bound, strongest first.
@@ -244,13 +275,6 @@ func methodOf(p store.Passkey) factor.Method {
 	return factor.Passkey
 }
 
-// activityNames are the events of a user that administrators look for: what it
-// did, and what was done to it.
-var activityNames = []audit.Name{audit.ConsoleSignin, audit.ConsoleSignout, audit.PasswordModify, audit.PasswordLock, audit.MFABind, audit.MFAUnbind, audit.MFAResynchronise,
-	audit.MobileBind, audit.MobileModify, audit.MobileUnbind, audit.RecoveryCodesCreate, audit.RecoveryCodeUse, audit.IdentityVerify, audit.SessionEnd, audit.DeviceReplay, audit.CodeBudgetEmpty,
-	audit.UserCreate, audit.UserUpdate, audit.UserDelete, audit.UserExport, audit.ProfileCreate, audit.ProfileUpdate, audit.ProfileDelete, audit.RoleModify, audit.TicketCreate, audit.IdleDisable,
-	audit.DevicesForget, audit.PasskeyCreate, audit.PasskeyUpdate, audit.PasskeyDelete, audit.PasskeyCounter, audit.U2FImport, audit.U2FUpgrade, audit.RecoveryStart, audit.RecoveryCancel, audit.RecoveryFinish}
-
 // ActivityPage is how many events a page of the activity shows.
 const ActivityPage = 25
 
@@ -263,7 +287,7 @@ func (f *Flow) Activity(ctx context.Context, s prove.Signed, id account.Identity
 	if err != nil {
 		return nil, false, err
 	}
-	events, err = r.History(u.Account, u.ID, before, ActivityPage+1, activityNames...)
+	events, err = r.History(u.Account, u.ID, before, ActivityPage+1)
 	if len(events) > ActivityPage {
 		return events[:ActivityPage], true, err
 	}

@@ -115,9 +115,14 @@ func (f *Flow) liveSessions(r *store.Reader, u store.User, now time.Time) (live 
 	}
 	all, err := r.Sessions(u.Account, u.ID)
 	for _, one := range all {
-		if one.Live(now, f.Lifetimes) {
-			live = append(live, one)
+		if !one.Live(now, f.Lifetimes) || err != nil {
+			continue
 		}
+		var rests bool
+		if rests, err = r.Rests(one); !rests {
+			one.Remembered = ""
+		}
+		live = append(live, one)
 	}
 	return live, err
 }
@@ -244,7 +249,7 @@ func walk(f policy.Facts, unusual bool) (o outcome) {
 
 // holds reports whether a session goes on at its next request.
 func holds(f policy.Facts, s session.Session) bool {
-	f.Proofs, f.Address, f.Unusual = s.Proofs, addressOf(s), s.Unusual != ""
+	f.Proofs, f.Address, f.Unusual, f.Remembered = s.Proofs, addressOf(s), s.Unusual != "", s.Remembered != ""
 	return policy.Holds(f).Step == policy.Complete && f.Now.Before(s.CreatedAt.Add(f.Settings.SessionLength()))
 }
 

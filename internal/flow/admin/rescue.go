@@ -99,12 +99,13 @@ func (f *Flow) Unbind(ctx context.Context, v prove.Visitor, s prove.Signed, id a
 	return shown, err
 }
 
-// bound are the methods that a user has devices of, whatever the account allows.
+// bound are the methods that a user has devices of, and its mailbox, whatever
+// the account allows.
 func bound(u store.User) (methods []factor.Method) {
 	for _, one := range []struct {
 		has    bool
 		method factor.Method
-	}{{u.Passkeys > 0, factor.Passkey}, {u.U2F > 0, factor.U2F}, {u.VirtualMFA, factor.VirtualMFA}, {u.Phone, factor.SMS}} {
+	}{{u.Passkeys > 0, factor.Passkey}, {u.U2F > 0, factor.U2F}, {u.VirtualMFA, factor.VirtualMFA}, {u.Phone, factor.SMS}, {u.SecurityEmail, factor.Email}} {
 		if one.has {
 			methods = append(methods, one.method)
 		}
@@ -142,6 +143,18 @@ func (u Unbinding) remove(tx *store.Tx, of *store.User) (tell []message.Recipien
 		event = audit.Event{Name: audit.MobileUnbind, Details: map[string]string{"from": phone.Number.Mask()}}
 		tell = []message.Recipient{{Channel: message.SMS, To: string(phone.Number)}}
 		return tell, event, tx.RemovePhone(of.Account, of.ID, phone.ID, ErrNothingBound)
+	case factor.Email:
+		e, err := prove.SecurityEmailOf(&tx.Reader, of.Identity)
+		if err != nil {
+			return nil, event, err
+		}
+		if e.ID != u.Device || e.ID == "" {
+			return nil, event, ErrNothingBound
+		}
+		of.SecurityEmail = false
+		event = audit.Event{Name: audit.SecurityEmailUnbind, Details: map[string]string{"from": account.MaskEmail(e.Address)}}
+		tell = []message.Recipient{{Channel: message.Email, To: e.Address}}
+		return tell, event, tx.RemoveSecurityEmail(of.Account, of.ID, e.ID, ErrNothingBound)
 	}
 	return nil, event, ErrNothingBound
 }

@@ -54,7 +54,7 @@ func TestUnbindingALostDevice(t *testing.T) {
 		if d := c.detail(c.bob); d.VirtualMFA || !d.Phone || d.Enrolment != nil {
 			t.Errorf("bob %+v", d)
 		}
-		if e := c.last(c.bob, audit.MFAUnbind); e.Actor.ID != string(c.boss.ID) || e.Details["check"] != "known_phone" || e.Details["reason"] != "left in a taxi" || e.Details["name"] != "Phone" || e.Target != device {
+		if e := c.last(c.bob, audit.UserMFAUnbind); e.Actor.ID != string(c.boss.ID) || e.Details["check"] != "known_phone" || e.Details["reason"] != "left in a taxi" || e.Details["name"] != "Phone" || e.Target != device {
 			t.Errorf("event %+v", e)
 		}
 		for _, to := range []string{"bob@staff.example", string(phone.Number)} {

@@ -11,6 +11,7 @@ import (
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/factor"
+	"countersign/internal/domain/message"
 	"countersign/internal/fault"
 	"countersign/internal/prove"
 	"countersign/internal/store"
@@ -100,8 +101,28 @@ func (f *Flow) Save(ctx context.Context, v prove.Visitor, s prove.Signed, next a
 		if err := tx.SetSettings(i.Account, next); err != nil {
 			return err
 		}
+		if before.Remember && !next.Remember { // nor when it is on again
+			if _, err := tx.ForgetRememberedIn(i.Account); err != nil {
+				return err
+			}
+		}
+		if err := f.tellPolicy(tx, v, i); err != nil {
+			return err
+		}
 		return recordSettings(tx, i, changed)
 	})
+}
+
+// tellPolicy tells the owner, and whoever else administers the account, that
+// its settings have changed.
+func (f *Flow) tellPolicy(tx *store.Tx, v prove.Visitor, author account.Identity) error {
+	all, err := tx.Peek().Administrators(author.Account)
+	for _, one := range all {
+		if err == nil && (one.IsOwner() || one.ID != author.ID) {
+			err = f.Notify(tx, v, one, message.PolicyChanged)
+		}
+	}
+	return err
 }
 
 // recordSettings writes down what changed, from what to what.

@@ -93,18 +93,23 @@ func (f *Flow) Delete(ctx context.Context, v prove.Visitor, s prove.Signed, ids 
 	})
 }
 
-// EndSessions ends the sessions of users, and returns how many ended. The
-// actor's own session lives on.
+// EndSessions ends the sessions of users, and returns how many ended. No
+// browser of theirs is remembered after that. The actor's own session lives on.
 func (f *Flow) EndSessions(ctx context.Context, v prove.Visitor, s prove.Signed, ids []account.IdentityID) (int, error) {
 	ended := map[account.IdentityID]int{} // the write may run again
 	_, err := f.each(ctx, v, s, ids, true, EndUserSessions(ids, ""), func(tx *store.Tx, u store.User) (bool, error) {
 		end := func() (int64, error) { return tx.EndSessions(u.ID) }
+		but := session.Session{Identity: u.ID}
 		if u.ID == s.Identity.ID {
-			end = func() (int64, error) { return tx.EndOtherSessions(u.ID, s.Session.ID) }
+			end, but = func() (int64, error) { return tx.EndOtherSessions(u.ID, s.Session.ID) }, s.Session
 		}
 		n, err := end()
 		ended[u.ID] = int(n)
-		if err != nil || n == 0 {
+		if err != nil {
+			return false, err
+		}
+		forgot, err := tx.ForgetOtherRemembered(but)
+		if err != nil || n+forgot == 0 {
 			return false, err
 		}
 		return true, record(tx, u, audit.SessionEnd, "all", nil)
@@ -116,13 +121,22 @@ func (f *Flow) EndSessions(ctx context.Context, v prove.Visitor, s prove.Signed,
 	return all, err
 }
 
-// EndSession ends one session of a user.
+// EndSession ends one session of a user; the browser that it was in is
+// remembered no longer.
 func (f *Flow) EndSession(ctx context.Context, v prove.Visitor, s prove.Signed, id account.IdentityID, sessionID string) error {
 	return f.one(ctx, v, s, id, true, ends, func(tx *store.Tx, _ account.Identity, u store.User) error {
+		forgot, err := tx.ForgetRememberedOf(u.ID, sessionID)
+		if err != nil {
+			return err
+		}
 		if err := tx.EndSession(u.ID, sessionID, session.ErrNotFound); err != nil {
 			return err
 		}
-		return record(tx, u, audit.SessionEnd, sessionID, nil)
+		details := map[string]string{}
+		if forgot != "" {
+			details["forgot"] = forgot
+		}
+		return record(tx, u, audit.SessionEnd, sessionID, details)
 	})
 }
 
@@ -131,10 +145,14 @@ func ends(_ account.Identity, u store.User) (policy.Action, error) {
 	return EndUserSessions([]account.IdentityID{u.ID}, u.Name()), nil
 }
 
-// ForgetDevices makes every browser of a user an unknown one.
+// ForgetDevices makes every browser of a user an unknown one, and none is
+// remembered any more.
 func (f *Flow) ForgetDevices(ctx context.Context, v prove.Visitor, s prove.Signed, id account.IdentityID) error {
 	return f.one(ctx, v, s, id, true, ends, func(tx *store.Tx, _ account.Identity, u store.User) error {
 		if _, err := tx.DropKnownDevices(u.ID); err != nil {
+			return err
+		}
+		if _, err := tx.ForgetAllRemembered(u.ID); err != nil {
 			return err
 		}
 		return record(tx, u, audit.DevicesForget, "all", nil)

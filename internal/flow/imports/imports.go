@@ -130,6 +130,11 @@ func (im *importing) add(r Record) (why string, err error) {
 	case err != nil:
 		return "", err
 	}
+	if u.added == 0 {
+		if _, err := im.tx.ForgetAllRemembered(u.ID); err != nil {
+			return "", err
+		}
+	}
 	if u.bare && u.added == 0 { // browsers that are known by the password alone
 		if _, err := im.tx.DropKnownDevices(u.ID); err != nil {
 			return "", err

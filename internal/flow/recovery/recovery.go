@@ -6,6 +6,7 @@ package recovery
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"countersign/internal/domain/account"
@@ -86,17 +87,20 @@ func (f *Flow) Start(ctx context.Context, actor audit.Actor, identity account.Id
 		if err := tx.SetEnrolment(i.Account, i.ID, e); err != nil {
 			return err
 		}
+		if _, err := tx.ForgetAllRemembered(i.ID); err != nil { // a browser may be what was lost
+			return err
+		}
 		r := message.Recovery{OpensAt: s.OpensAt, ExpiresAt: s.ExpiresAt, Cancel: f.Service.URL + "/recover/" + link.Reveal()}
-		s.Told, err = f.tell(tx, i, func(l *locale.Locale, to message.Recipient) message.Message {
+		s.Told, s.ToldOwner, err = f.tell(tx, i, func(l *locale.Locale, to message.Recipient) message.Message {
 			return f.Service.RecoveryStart(l, i, to, r)
 		})
 		if err != nil {
 			return err
 		}
-		s.ToldOwner = s.Told[0].To != i.Email && s.Told[0].Channel == message.Email
 		details := map[string]string{"opens_at": s.OpensAt.UTC().Format(time.RFC3339), "expires_at": s.ExpiresAt.UTC().Format(time.RFC3339)}
 		for _, to := range s.Told {
-			details["told_"+string(to.Channel)] = Masked(to)
+			key := "told_" + string(to.Channel)
+			details[key] = strings.TrimPrefix(details[key]+", "+Masked(to), ", ")
 		}
 		return tx.Record(audit.Event{Account: i.Account, Name: audit.RecoveryStart, Identity: i.ID, Details: details})
 	})
@@ -105,48 +109,37 @@ func (f *Flow) Start(ctx context.Context, actor audit.Actor, identity account.Id
 
 // tell sends a message to all addresses of the identity; where a RAM user has
 // none, to the owner of its account.
-func (f *Flow) tell(tx *store.Tx, i account.Identity, compose func(l *locale.Locale, to message.Recipient) message.Message) (told []message.Recipient, err error) {
+func (f *Flow) tell(tx *store.Tx, i account.Identity, compose func(l *locale.Locale, to message.Recipient) message.Message) (told []message.Recipient, owner bool, err error) {
 	l := locale.Match("", i.Locale)
-	if i.Email != "" {
-		told = append(told, message.Recipient{Channel: message.Email, To: i.Email})
+	if told, err = prove.Mailboxes(tx.Peek(), i); err != nil {
+		return nil, false, err
 	}
 	phone, err := tx.Peek().Phone(i.Account, i.ID)
 	attached, err := store.HasRow(err)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if attached && !f.Sending.NoTexts && f.Sending.Reaches(phone.Number.Country()) {
 		told = append(told, message.Recipient{Channel: message.SMS, To: string(phone.Number)})
 	}
 	if len(told) == 0 {
-		owner, err := ownerOf(tx.Peek(), i.Account)
+		administrators, err := tx.Administrators(i.Account)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		l = locale.Match("", owner.Locale)
-		told = append(told, message.Recipient{Channel: message.Email, To: owner.Email})
+		for _, a := range administrators {
+			if a.IsOwner() {
+				owner, l = true, locale.Match("", a.Locale)
+				told = append(told, message.Recipient{Channel: message.Email, To: a.Email})
+			}
+		}
 	}
 	for _, to := range told {
 		if err := tx.AddMessage(compose(l, to)); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	return told, nil
-}
-
-// ownerOf finds the owner of an account. It walks over all of them: operators
-// are few and patient.
-func ownerOf(r *store.Reader, a account.ID) (owner account.Identity, err error) {
-	err = r.EachOwner(func(one account.Account, i account.Identity) error {
-		if one.ID == a {
-			owner = i
-		}
-		return nil
-	})
-	if err == nil && owner.ID == "" {
-		err = store.ErrNoRow
-	}
-	return owner, err
+	return told, owner, nil
 }
 
 // Masked is an address as others may see it.
@@ -185,7 +178,7 @@ func (f *Flow) Withdraw(ctx context.Context, actor audit.Actor, identity account
 		if err := tx.EndEnrolment(i.Account, i.ID, store.Recover, ErrNone); err != nil {
 			return err
 		}
-		_, err = f.tell(tx, i, func(l *locale.Locale, to message.Recipient) message.Message { return f.Service.RecoveryEnd(l, i, to) })
+		_, _, err = f.tell(tx, i, func(l *locale.Locale, to message.Recipient) message.Message { return f.Service.RecoveryEnd(l, i, to) })
 		if err != nil {
 			return err
 		}

@@ -148,6 +148,17 @@ func TestEveryAddressIsToldAtOnceInThePersonsLanguage(t *testing.T) {
 		if s := start(t, w, carol, recovery.DefaultWait); len(s.Told) != 1 || s.Told[0].To != "carol@example.com" || s.ToldOwner {
 			t.Errorf("a user with an address: %+v", s)
 		}
+		for who, address := range map[account.Identity]string{bob: "bob@box.example", carol: "carol@box.example"} {
+			w.Put(func(tx *store.Tx) error {
+				return tx.BindSecurityEmail(who.Account, who.ID, "", store.SecurityEmail{ID: address, Address: address}, store.ErrNoRow)
+			})
+		}
+		if s := start(t, w, bob, recovery.DefaultWait); len(s.Told) != 1 || s.Told[0].To != "bob@box.example" || s.ToldOwner {
+			t.Errorf("a user with a security email: %+v", s)
+		}
+		if s := start(t, w, carol, recovery.DefaultWait); len(s.Told) != 2 || s.Told[1].To != "carol@box.example" || w.Events(carol, audit.RecoveryStart)[0].Details["told_email"] != "c***@e***.com, c***@b***.example" {
+			t.Errorf("a user with two addresses: %+v, %+v", s, w.Events(carol, audit.RecoveryStart)[0].Details)
+		}
 		if m := w.Inbox("carol@example.com")[0]; m.Locale != "ja" {
 			t.Errorf("carol is told in %s", m.Locale)
 		}

@@ -28,7 +28,7 @@ var (
 	ErrNoPhone      = fault.New(fault.NotFound, "phone.none")
 )
 
-// A Contact is a new phone or sign-in email that has not answered yet.
+// A Contact is a new phone, sign-in email or security email that has not answered yet.
 type Contact struct {
 	prove.Fate
 	ID      string
@@ -125,7 +125,7 @@ func (f *Flow) change(ctx context.Context, v prove.Visitor, s prove.Signed, a po
 // What became of a mail is not waited for, since that would tell.
 func (f *Flow) sendNew(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony) (id string, refusal, err error) {
 	to, why := destinationOf(c), message.Purpose{Key: c.Action.Name}
-	if to.Method == factor.SMS {
+	if to.Method == factor.SMS || !i.IsOwner() { // a security email signs nobody in
 		return f.Send(tx, v, i, c, to, why)
 	}
 	_, err = tx.Peek().IdentityByEmail(to.Email)
@@ -176,7 +176,7 @@ func (f *Flow) Contact(ctx context.Context, v prove.Visitor, s prove.Signed, id 
 		}
 		k = Contact{ID: c.ID, Method: destinationOf(c).Method, Email: c.Private.Email, Phone: c.Private.Phone, Country: c.Private.Country, Valid: message.ValidMinutes(tx.Now, c.CodeExpires(tx.Now))}
 		k.Digits, k.Resend, k.Fate, err = f.SentState(tx, v, s.Identity, c.ID, k.Method)
-		if k.Method == factor.Email { // what became of the mail would tell whose the address is
+		if k.Method == factor.Email && s.Identity.IsOwner() { // what became of the mail would tell whose the address is
 			k.Delayed, k.Failed = false, false
 		}
 		return err
@@ -220,9 +220,13 @@ func (f *Flow) ConfirmContact(ctx context.Context, v prove.Visitor, s prove.Sign
 		return m, token, errors.Join(err, prove.ErrVerifyFirst)
 	}
 	event := audit.Event{Name: audit.EmailModify}
-	if m == factor.SMS {
+	switch {
+	case m == factor.SMS:
 		event.Name = audit.MobileBind
+	case !s.Identity.IsOwner():
+		event.Name = audit.SecurityEmailBind
 	}
+	var refusal error
 	err = f.Check(ctx, v, v.As(s.Identity), s.Identity, id, prove.Answer{Method: m, Codes: []string{code}, New: true}, event, func(tx *store.Tx, proof factor.Proof) error {
 		c, err := f.contact(&tx.Reader, tx.Now, s, id)
 		if err != nil && !errors.Is(err, ErrContactTries) { // the last try was the right one
@@ -245,6 +249,10 @@ func (f *Flow) ConfirmContact(ctx context.Context, v prove.Visitor, s prove.Sign
 			}
 			return err
 		}
+		if !i.IsOwner() {
+			token, refusal, err = f.setSecurityEmail(tx, v, s, i, c, proof)
+			return err
+		}
 		if err := f.setEmail(tx, v, i, c.Private.Email); err != nil {
 			return err
 		}
@@ -253,6 +261,9 @@ func (f *Flow) ConfirmContact(ctx context.Context, v prove.Visitor, s prove.Sign
 	})
 	if errors.Is(err, ceremony.ErrNoTries) {
 		err = ErrContactTries
+	}
+	if err == nil {
+		err = refusal
 	}
 	return m, token, err
 }

@@ -230,8 +230,10 @@ func TestAnOldEmailStaysInForceUntilTheNewOneHasAnswered(t *testing.T) {
 		if p := w.Password(testkit.From(3), alice); p.Session == nil {
 			t.Error("the old address is not in force")
 		}
-		if len(w.Inbox(alice)) != 0 {
-			t.Error("a code went to the old address")
+		for _, m := range w.Inbox(alice) {
+			if m.Kind == "code" {
+				t.Error("a code went to the old address")
+			}
 		}
 		_, err = confirm(w, s, id, w.MailedCode(hers))
 		testkit.Want(t, "the code of the verification", err, ceremony.ErrSentWrong)

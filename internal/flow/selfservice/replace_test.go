@@ -389,7 +389,7 @@ func TestTheLastDeviceIsExchangedNotDropped(t *testing.T) {
 			t.Error("another session lives on")
 		}
 		d, err := l.Read(ctx()).VirtualMFA(l.bob.Account, l.bob.ID)
-		if err != nil || d.Name != "New" || len(l.Events(l.bob, audit.MFAUnbind)) != 1 || len(l.Events(l.bob, audit.MFABind)) != 2 {
+		if err != nil || d.Name != "New" || len(l.Events(l.bob, audit.UserMFAUnbind)) != 1 || len(l.Events(l.bob, audit.UserMFABind)) != 2 {
 			t.Errorf("bound: %+v, %v", d, err)
 		}
 		_, err = l.Self.BeginBind(ctx(), l.Visitor, s, deviceOf(l.bob))

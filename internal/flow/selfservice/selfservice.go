@@ -43,6 +43,10 @@ var (
 	changePhone      = policy.Action{Scenario: policy.ChangeContact, Name: "change_phone"}
 	turnOnProtection = policy.Action{Scenario: policy.ManageMFA, Name: "protection_on", Destructive: true, Owners: true}
 	editProtection   = policy.Action{Scenario: policy.ManageMFA, Name: "protection_edit", Destructive: true, Owners: true}
+
+	bindSecurityEmail   = policy.Action{Scenario: policy.ChangeContact, Name: "bind_security_email", Adds: true}
+	changeSecurityEmail = policy.Action{Scenario: policy.ChangeContact, Name: "change_security_email", Adds: true}
+	removeSecurityEmail = policy.Action{Scenario: policy.ChangeContact, Name: "remove_security_email", Destructive: true}
 )
 
 // Unbind is the action that takes the device off.
@@ -69,16 +73,21 @@ type Overview struct {
 	Account     account.Account
 	Identity    account.Identity
 	Facts       policy.Facts
-	Passkeys    []store.Passkey  // U2F keys too, oldest first
-	VirtualMFA  store.VirtualMFA // zero: none
-	Phone       store.Phone      // zero: none
+	Passkeys    []store.Passkey     // U2F keys too, oldest first
+	VirtualMFA  store.VirtualMFA    // zero: none
+	Phone       store.Phone         // zero: none
+	Mailbox     store.SecurityEmail // zero: none
 	CodesLeft   int
 	CodesMadeAt time.Time
 	CodesUnseen bool // some were never called saved
 	Sessions    int
+	Remembered  int // browsers that are not asked for the second step
 
 	MFAManaged, PasswordManaged bool // administrators alone change them
 }
+
+// MailboxMask is the security email as pages show it.
+func (o Overview) MailboxMask() string { return account.MaskEmail(o.Mailbox.Address) }
 
 // Overview gathers the state of every row.
 func (f *Flow) Overview(ctx context.Context, s prove.Signed) (o Overview, err error) {
@@ -106,12 +115,22 @@ func (f *Flow) Overview(ctx context.Context, s prove.Signed) (o Overview, err er
 			return o, err
 		}
 	}
+	if o.Facts.SecurityEmail {
+		if o.Mailbox, err = prove.SecurityEmailOf(r, s.Identity); err != nil {
+			return o, err
+		}
+	}
 	if o.CodesLeft, o.CodesMadeAt, err = r.RecoveryCodesLeft(s.Identity.Account, s.Identity.ID); err != nil {
 		return o, err
 	}
 	if o.CodesUnseen, err = r.AnyUnsavedCode(s.Identity.Account, s.Identity.ID); err != nil {
 		return o, err
 	}
+	devices, err := r.RememberedDevices(s.Identity.Account, s.Identity.ID)
+	if err != nil {
+		return o, err
+	}
+	o.Remembered = len(devices)
 	sessions, err := f.Sessions(ctx, s)
 	o.Sessions = len(sessions)
 	return o, err

@@ -207,7 +207,7 @@ func told() []lie {
 // besides is what a lie may change.
 func (l lie) besides() map[string][]string {
 	if l.why == "counter" {
-		return map[string][]string{"audit_event": {}, "passkey": {"copied_at"}, "outbox": {}, "throttle_window": {}}
+		return map[string][]string{"audit_event": {}, "passkey": {"copied_at"}, "outbox": {}, "mail_link": {}, "throttle_window": {}}
 	}
 	return nil
 }

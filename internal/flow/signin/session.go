@@ -46,6 +46,9 @@ func (f *Flow) recheck(ctx context.Context, s session.Session) (session.Session,
 		lastCode(&facts)
 		address, _ := netip.ParseAddr(s.Address)
 		facts.Circumstances = policy.Circumstances{Now: tx.Now, Address: address, Unusual: s.Unusual != ""}
+		if facts.Remembered, err = tx.Rests(s); err != nil {
+			return err
+		}
 		d := policy.Holds(facts)
 		until := s.ExpiresAt
 		if length := f.until(s.CreatedAt, i, facts, d); length.Before(until) {
@@ -106,20 +109,44 @@ func (f *Flow) Who(ctx context.Context, token secret.Token) (prove.Signed, error
 	return s, err
 }
 
-// SignOut ends the session of a token; ending none is no fault.
+// SignOut ends the session of a token, and its browser is a remembered device
+// no longer; ending none is no fault.
 func (f *Flow) SignOut(ctx context.Context, v prove.Visitor, token secret.Token) error {
+	return f.leave(ctx, v, token, true)
+}
+
+// Replace ends the session of a token which gives way to another in the same
+// browser: nobody has signed out of that.
+func (f *Flow) Replace(ctx context.Context, v prove.Visitor, token secret.Token) error {
+	return f.leave(ctx, v, token, false)
+}
+
+func (f *Flow) leave(ctx context.Context, v prove.Visitor, token secret.Token, out bool) error {
 	s, err := f.Who(ctx, token)
 	if errors.Is(err, session.ErrSignedOut) {
+		if out {
+			return f.signOutUnsigned(ctx, v)
+		}
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	err = f.DB.Write(ctx, v.As(s.Identity), func(tx *store.Tx) error {
+		event := audit.Event{Account: s.Session.Account, Name: audit.ConsoleSignout, Identity: s.Identity.ID, Target: s.Session.ID}
+		if out {
+			forgot, err := forgetHere(tx, v, s.Session)
+			if err != nil {
+				return err
+			}
+			if forgot != "" {
+				event.Details = map[string]string{"forgot": forgot}
+			}
+		}
 		if err := tx.EndSession(s.Identity.ID, s.Session.ID, session.ErrSignedOut); err != nil {
 			return err
 		}
-		return tx.Record(audit.Event{Account: s.Session.Account, Name: audit.ConsoleSignout, Identity: s.Identity.ID, Target: s.Session.ID})
+		return tx.Record(event)
 	})
 	if errors.Is(err, session.ErrSignedOut) {
 		return nil

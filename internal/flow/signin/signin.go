@@ -32,19 +32,17 @@ type Flow struct {
 // ErrRefused says that nothing this identity has is allowed here.
 var ErrRefused = fault.New(fault.Forbidden, "signin.refused")
 
-// MaxDevices is how many identities a browser is known for.
-const MaxDevices = 5
-
 // A Progress says where a sign-in stands.
 type Progress struct {
 	prove.Asked
 	Step      policy.Step
-	Setup     Setup        // where a device comes first
-	Reminder  time.Time    // until when a device that is due may be missing; zero: none is, or today was told already
-	Ceremony  string       // its id, which is no secret
-	Token     secret.Token // set when the ceremony is new
-	Name      string       // who signs in
-	Domain    string       // of a RAM user's name
+	Setup     Setup           // where a device comes first
+	Remember  []factor.Method // that may make the browser a remembered device
+	Reminder  time.Time       // until when a device that is due may be missing; zero: none is, or today was told already
+	Ceremony  string          // its id, which is no secret
+	Token     secret.Token    // set when the ceremony is new
+	Name      string          // who signs in
+	Domain    string          // of a RAM user's name
 	ExpiresAt time.Time
 	ReturnTo  string
 
@@ -57,9 +55,10 @@ type New struct {
 	Identity account.Identity
 	Token    secret.Token
 	Devices  []secret.Token // known-device cookies of the browser from now on; nil: unchanged
-	Bound    bool           // a device was bound in this sign-in
-	Codes    []string       // recovery codes that were made
-	Passkey  string         // id of the one that was bound in this sign-in; empty: none
+	Kept     Kept
+	Bound    bool     // a device was bound in this sign-in
+	Codes    []string // recovery codes that were made
+	Passkey  string   // id of the one that was bound in this sign-in; empty: none
 }
 
 // Begin starts a sign-in at a door with a user name and a password.
@@ -129,6 +128,11 @@ func (f *Flow) advance(tx *store.Tx, v prove.Visitor, i account.Identity, c cere
 	if err != nil {
 		return p, err
 	}
+	here, err := f.recall(tx, v, i)
+	if err != nil {
+		return p, err
+	}
+	facts.Remembered = here.ID != "" && spared(facts) == policy.Complete
 	decision := f.decide(facts)
 	p = Progress{Step: decision.Step, Ceremony: c.ID, Name: i.Name(), Domain: i.Domain, ReturnTo: c.ReturnTo, ExpiresAt: c.ExpiresAt}
 	switch {
@@ -138,7 +142,7 @@ func (f *Flow) advance(tx *store.Tx, v prove.Visitor, i account.Identity, c cere
 				return p, err
 			}
 		}
-		p.Session, err = f.open(tx, v, i, c, facts, decision, unusual)
+		p.Session, err = f.open(tx, v, i, c, facts, decision, unusual, here)
 		return p, err
 	case decision.Reason != nil:
 		return p, decision.Reason
@@ -191,6 +195,7 @@ func (f *Flow) show(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 	case policy.NewPassword:
 		p.Setup.Facts = facts
 	default:
+		p.Remember = rememberBy(facts, d)
 		p.Asked, err = f.ask(tx, v, i, c, facts, d)
 	}
 	return err
@@ -213,7 +218,7 @@ func (f *Flow) ask(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony
 }
 
 // open makes the session of a sign-in that is complete.
-func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony, facts policy.Facts, d policy.Decision, unusual string) (*New, error) {
+func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony, facts policy.Facts, d policy.Decision, unusual string, here session.RememberedDevice) (*New, error) {
 	token, err := secret.NewToken(f.Random)
 	if err != nil {
 		return nil, err
@@ -224,10 +229,21 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 	}
 	s := session.Session{ID: id, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Proofs: c.Proofs, Unusual: unusual,
 		CreatedAt: tx.Now, LastSeenAt: tx.Now, ExpiresAt: f.until(tx.Now, i, facts, d), Address: v.Address.String(), UserAgent: audit.Clip(v.UserAgent, audit.AgentMaxBytes)}
+	if facts.Remembered {
+		s.Remembered = here.ID
+	}
 	if err := tx.AddSession(s, token.Hash()); err != nil {
 		return nil, err
 	}
 	n := &New{Session: s, Identity: i, Token: token, Bound: c.Private.Bound, Passkey: c.Private.Passkey}
+	if !c.Private.Bound { // of which people are told anyway
+		if err := f.tellNewBrowser(tx, v, i); err != nil {
+			return nil, err
+		}
+	}
+	if n.Kept, err = f.keep(tx, v, i, s, here, c.Private.Remember && facts.Settings.Remember); err != nil {
+		return nil, err
+	}
 	claims := policy.ClaimsOf(c.Proofs)
 	switch {
 	case !i.IsOwner():
@@ -252,7 +268,7 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 			return nil, err
 		}
 	}
-	if claims.ACR != policy.LevelPassword || !facts.SecondFactor() { // whoever has lost a device may still know the password
+	if claims.Strong() || !facts.SecondFactor() { // whoever has lost a device may still have the password and the mailbox
 		if err := f.CancelRecovery(tx, v, i); err != nil {
 			return nil, err
 		}
@@ -261,68 +277,16 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 	if unusual != "" {
 		event.Details["unusual"] = unusual
 	}
+	if s.Remembered != "" {
+		event.Details["remembered"] = s.Remembered
+	}
 	return n, tx.Record(event)
 }
 
 // codesDue reports whether a user who has no recovery codes may be given some:
 // a device was shown. Somebody may have left the first sign-in before its end.
 func (f *Flow) codesDue(proofs []factor.Proof) bool {
-	return slices.ContainsFunc(proofs, func(p factor.Proof) bool { return slices.Contains(policy.Kinds, p.Method) || p.Method.Signs() })
-}
-
-// clear forgets the failures of a known browser: the sign-in is complete.
-func (f *Flow) clear(tx *store.Tx, v prove.Visitor, i account.Identity) error {
-	for _, token := range v.Devices {
-		d, err := tx.KnownDevice(i.ID, token.Hash())
-		known, err := store.HasRow(err)
-		if err == nil && known {
-			err = tx.ClearKnownDevice(d.ID)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// remember makes the browser known, or gives the known one a new cookie.
-func (f *Flow) remember(tx *store.Tx, v prove.Visitor, i account.Identity) ([]secret.Token, error) {
-	token, err := secret.NewToken(f.Random)
-	if err != nil {
-		return nil, err
-	}
-	devices := []secret.Token{token}
-	rotated := false
-	for _, old := range v.Devices {
-		d, err := tx.KnownDevice(i.ID, old.Hash())
-		known, err := store.HasRow(err)
-		if err != nil {
-			return nil, err
-		}
-		if !known {
-			if len(devices) < MaxDevices {
-				devices = append(devices, old)
-			}
-			continue
-		}
-		if rotated {
-			err = tx.DropKnownDevice(d.ID)
-		} else {
-			err = tx.RotateKnownDevice(d.ID, token.Hash())
-		}
-		if err != nil {
-			return nil, err
-		}
-		rotated = true
-	}
-	if rotated {
-		return devices, nil
-	}
-	id, err := f.DB.NewID()
-	if err != nil {
-		return nil, err
-	}
-	return devices, tx.AddKnownDevice(session.KnownDevice{ID: id, Account: i.Account, Identity: i.ID}, token.Hash())
+	return slices.ContainsFunc(proofs, func(p factor.Proof) bool { return isDevice(p.Method) })
 }
 
 // ceremony finds the sign-in of a token, with its identity.
@@ -433,6 +397,15 @@ func (f *Flow) Answer(ctx context.Context, v prove.Visitor, token secret.Token, 
 		c, i, err := f.ceremony(&tx.Reader, tx.Now, token)
 		if err != nil {
 			return err
+		}
+		if answer.Remember {
+			facts, _, err := f.facts(tx, v, i, c)
+			if err == nil {
+				err = tick(tx, &c, facts, proof)
+			}
+			if err != nil {
+				return err
+			}
 		}
 		c.Proofs = append(c.Proofs, proof)
 		if step == policy.ConfirmEmail {

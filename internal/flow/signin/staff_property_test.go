@@ -45,6 +45,9 @@ type held struct {
 	proofs  map[factor.Method]time.Time
 	alone   bool   // it was begun by a passkey and nothing else
 	over    string // why it must be of no use any more
+
+	ticked      bool  // the box was, at the proof
+	rests, made *kept // the remembered device that spared the second step; or that is this browser
 }
 
 // A company is an account with its users and browsers.
@@ -53,6 +56,8 @@ type company struct {
 	r        *rapid.T
 	members  []*member
 	browsers [3][]secret.Token
+	kept     [3]*kept // what they show
+	all      []*kept
 	sessions []*held
 	open     []*held
 	lost     []*possession // of users that are deleted
@@ -67,7 +72,7 @@ func newCompany(w *testkit.World, r *rapid.T, reached map[string]int) *company {
 	c := &company{staff: &staff{World: w, t: w.T}, r: r, reached: reached}
 	c.owner = w.Owner(fmt.Sprintf("owner%d@example.com", companies.Add(1)))
 	c.admin, _ = w.Admin()
-	c.Settle(c.owner.Account, func(s *account.Settings) { s.MFAOperation = account.Independent })
+	c.Settle(c.owner.Account, func(s *account.Settings) { s.MFAOperation, s.Remember = account.Independent, true })
 	for n := range 2 {
 		c.members = append(c.members, c.hire(fmt.Sprint("user", n)))
 	}
@@ -87,7 +92,9 @@ func (c *company) member() *member { return rapid.SampledFrom(c.members).Draw(c.
 // from is somebody at one of the browsers in one of the networks.
 func (c *company) from() (int, prove.Visitor) {
 	n := rapid.IntRange(0, len(c.browsers)-1).Draw(c.r, "browser")
-	return n, testkit.With(testkit.From(rapid.IntRange(1, 2).Draw(c.r, "network")), c.browsers[n]...)
+	v := testkit.With(testkit.From(rapid.IntRange(1, 2).Draw(c.r, "network")), c.browsers[n]...)
+	v.Remembered = c.remembersAt(n)
+	return n, v
 }
 
 func (c *company) pick(list []*held) *held {
@@ -106,6 +113,10 @@ func (c *company) void(m *member, why string, but *held) {
 			}
 		}
 	}
+	c.forgets(m, why)
+	if but != nil {
+		but.rests, but.made = nil, nil
+	}
 }
 
 // goesOn takes in what a step of a sign-in led to.
@@ -122,13 +133,22 @@ func (c *company) goesOn(h *held, p signin.Progress, err error) {
 	n := p.Session
 	c.browsers[h.browser] = n.Devices
 	s := &held{who: h.who, browser: h.browser, from: h.from, token: n.Token, proofs: h.proofs, alone: h.alone}
+	c.settles(h, s, n)
+	if k := c.kept[h.browser]; k != nil && !n.Kept.Token.IsZero() {
+		for _, one := range c.sessions {
+			if one.made == k {
+				one.made = nil
+			}
+		}
+		s.made = k
+	}
 	c.sessions = append(c.sessions, s)
 	h.over = "it is complete"
 	if n.Codes != nil {
 		h.who.codes = c.codesOf(n)
 	}
 	way := "bare"
-	for _, m := range []factor.Method{factor.Passkey, factor.U2F, factor.VirtualMFA, factor.SMS, factor.RecoveryCode} {
+	for _, m := range []factor.Method{factor.Email, factor.Passkey, factor.U2F, factor.VirtualMFA, factor.SMS, factor.RecoveryCode} {
 		if _, ok := h.proofs[m]; ok {
 			way = string(m)
 		}
@@ -155,6 +175,11 @@ func (c *company) shows(h *held, m factor.Method, send func() error) (code strin
 			return "", false, false
 		}
 		return c.MailedCode(c.Sends(h.who.Identity, factor.SMS)), true, true
+	case factor.Email:
+		if !facts.SecurityEmail || send() != nil {
+			return "", false, false
+		}
+		return c.MailedCode(c.Sends(h.who.Identity, factor.Email)), true, true
 	case factor.RecoveryCode:
 		if len(h.who.codes) == 0 {
 			return "", false, false
@@ -183,18 +208,7 @@ func (c *company) proved(h *held, m factor.Method, right bool) {
 
 // bound notes that a device was bound, and what that took.
 func (c *company) bound(h *held, before policy.Facts, fresh time.Duration, what string) {
-	since := c.Clock.Now().Add(-fresh)
-	shown := func(methods ...factor.Method) bool {
-		return slices.ContainsFunc(methods, func(m factor.Method) bool { at, ok := h.proofs[m]; return ok && !at.Before(since) })
-	}
-	switch {
-	case h.over != "":
-		c.r.Fatalf("%s although %s", what, h.over)
-	case h.who.pending && !shown(factor.Ticket):
-		c.r.Fatalf("%s by the password alone while re-enrolment is pending", what)
-	case before.SecondFactor() && !shown(factor.Passkey, factor.U2F, factor.VirtualMFA, factor.SMS, factor.RecoveryCode):
-		c.r.Fatalf("%s by the password alone beside a device", what)
-	}
+	c.took(h, before, fresh, what)
 	if h.who.pending {
 		c.reached["re-enrolled"]++
 	}
@@ -203,6 +217,7 @@ func (c *company) bound(h *held, before policy.Facts, fresh time.Duration, what 
 		h.who.stale, h.who.ticket = append(h.who.stale, h.who.ticket), ""
 	}
 	c.void(h.who, "a device was bound elsewhere", h)
+	h.ticked = false
 	c.reached[what]++
 }
 
@@ -238,15 +253,18 @@ func (c *company) law() {
 		}
 		strong := false
 		for m := range h.proofs {
-			strong = strong || m == factor.VirtualMFA || m == factor.Passkey || m == factor.U2F || m == factor.RecoveryCode || m == factor.SMS && settings.AllowSMS
+			strong = strong || m == factor.VirtualMFA || m == factor.Passkey || m == factor.U2F || m == factor.RecoveryCode || m == factor.SMS && settings.AllowSMS || m == factor.Email && settings.AllowEmail && f.SecurityEmail
 		}
 		required := settings.MFAOperation == account.Mandatory || f.Profile.MFARequired
 		unusual := settings.MFAOperation == account.Adaptive && s.Unusual != ""
 		graced := now.Before(settings.GraceUntil) && !s.ExpiresAt.After(settings.GraceUntil)
 		asked := settings.MFAOperation == account.Mandatory || settings.MFAOperation == account.Independent || unusual
+		rests := h.rests != nil && h.rests.over == ""
 		switch {
 		case h.over != "":
 			fail("although " + h.over)
+		case h.rests != nil && h.rests.ended:
+			fail("although " + h.rests.over)
 		case f.Profile.State != account.ProfileActive:
 			fail("although disabled")
 		case len(settings.Masks) > 0 && !settings.Masks[0].Contains(h.from.Address):
@@ -257,7 +275,7 @@ func (c *company) law() {
 			fail("without the device that is required")
 		case kinds == 0 && unusual:
 			fail("from an unusual place without a device")
-		case kinds > 0 && asked && !strong:
+		case kinds > 0 && asked && !strong && !rests:
 			fail("without the proof that is asked")
 		case settings.TwoKinds && required && kinds < 2 && !graced:
 			fail("with one kind of two")
@@ -280,21 +298,22 @@ func TestNobodyRequiredToHaveMFAIsInASessionWithoutIt(t *testing.T) {
 		rapid.Check(t, func(r *rapid.T) {
 			c := newCompany(w, r, reached)
 			steps := map[string]func(){
-				"sign in": c.begin, "sign in again": c.begin, "go on": c.goOn, "go on again": c.goOn, "go on once more": c.goOn, "bind": c.bindOwn, "attach": c.attachOwn, "sign in alone": c.alone, "make": c.makeOwn, "remove": c.removeOwn, "unbind": c.unbindOwn,
+				"sign in": c.begin, "sign in again": c.begin, "go on": c.goOn, "go on again": c.goOn, "go on once more": c.goOn, "bind": c.bindOwn, "attach": c.attachOwn, "sign in alone": c.alone, "make": c.makeOwn, "make again": c.makeOwn, "make once more": c.makeOwn, "remove": c.removeOwn, "replay": c.replays, "tick": c.ticksBox, "tick again": c.ticksBox, "come back": c.comesBack, "come back again": c.comesBack, "forget": c.removes, "unbind": c.unbindOwn, "mailbox": c.mailboxOwn, "mailbox again": c.mailboxOwn,
 				"sign out": c.signOut, "settings": c.settings, "profile": c.profile, "rescue": c.rescue, "": c.law,
 				"wait": func() {
-					w.Clock.Advance(rapid.SampledFrom([]time.Duration{time.Second, time.Minute, 5 * time.Minute, 20 * time.Minute, 50 * time.Minute, 24 * time.Hour}).Draw(c.r, "wait"))
+					w.Clock.Advance(rapid.SampledFrom([]time.Duration{time.Second, time.Minute, 5 * time.Minute, 20 * time.Minute, 50 * time.Minute, 24 * time.Hour, 90 * time.Hour}).Draw(c.r, "wait"))
 				},
 			}
 			repeat := map[string]func(*rapid.T){}
 			for name, f := range steps {
 				repeat[name] = func(r *rapid.T) { c.r = r; f() }
 			}
-			r.Repeat(repeat)
-			r.Repeat(repeat)
+			for range 3 {
+				r.Repeat(repeat)
+			}
 		})
 		t.Logf("reached: %v", reached)
-		for _, what := range []string{"in by bare", "in by virtual_mfa", "in by sms", "in by recovery_code", "in by u2f", "in by passkey", "in by passkey alone", "switched off", "proved by passkey", "proved by u2f", "proved by ticket", "re-enrolled", "dropped", "deleted", "unbound", "settings", "in the grace", "required and proved", "ended by the rules",
+		for _, what := range []string{"in by bare", "remembered", "spared", "an old cookie", "a device is removed", "in by virtual_mfa", "in by sms", "in by email", "proved by email", "a mailbox is bound", "a mailbox is exchanged", "a mailbox is taken off", "in by recovery_code", "in by u2f", "in by passkey", "in by passkey alone", "switched off", "proved by passkey", "proved by u2f", "proved by ticket", "re-enrolled", "dropped", "deleted", "unbound", "settings", "in the grace", "required and proved", "ended by the rules",
 			"an app is bound in the wizard", "a phone is bound in the wizard", "an app is bound in a session", "an app is exchanged", "a phone is attached in a session",
 			"a passkey is made in the wizard", "a passkey is made in a session", "a U2F key becomes a passkey", "a key is removed"} {
 			if reached[what] == 0 {

@@ -23,17 +23,28 @@ import (
 func (c *company) begin() {
 	m := c.member()
 	n, v := c.from()
+	c.beginAt(m, n, v)
+}
+
+// beginAt returns the sign-in that is under way; nil: none is.
+func (c *company) beginAt(m *member, n int, v prove.Visitor) *held {
 	p, err := c.SignIn.Begin(ctx(), v, ram, c.Again(m.Identity).Name(), m.password, "")
 	h := &held{who: m, browser: n, from: v, token: p.Token, proofs: map[factor.Method]time.Time{}}
 	if err == nil && p.Session == nil {
 		c.open = append(c.open, h)
 	}
 	c.goesOn(h, p, err)
+	if err != nil || p.Session != nil {
+		return nil
+	}
+	return h
 }
 
 // goOn takes the next step of a sign-in that is under way.
-func (c *company) goOn() {
-	h := c.pick(c.open)
+func (c *company) goOn() { c.goOnWith(c.pick(c.open), false) }
+
+func (c *company) goOnWith(h *held, ticks bool) {
+	h.from.Remembered = c.remembersAt(h.browser) // browsers send what they hold now
 	v := h.from
 	state, err := c.SignIn.State(ctx(), v, h.token)
 	if err != nil {
@@ -46,10 +57,12 @@ func (c *company) goOn() {
 	case policy.Verify:
 		var next signin.Progress
 		m := rapid.SampledFrom(state.Offers).Draw(c.r, "method").Method
+		tick := ticks || rapid.Bool().Draw(c.r, "the box")
 		if m.Signs() {
 			c.signs(h, m, offeredBy(state.Offers, m), func(said []byte) error {
-				p, err := c.SignIn.Answer(ctx(), v, h.token, prove.Answer{Method: m, Credential: said})
+				p, err := c.SignIn.Answer(ctx(), v, h.token, prove.Answer{Method: m, Credential: said, Remember: tick})
 				next = p
+				h.ticked = h.ticked || tick && err == nil
 				return err
 			})
 			c.goesOn(h, next, nil)
@@ -59,8 +72,9 @@ func (c *company) goOn() {
 		if !ok {
 			return
 		}
-		p, err := c.SignIn.Answer(ctx(), v, h.token, prove.Answer{Method: m, Codes: []string{code}})
+		p, err := c.SignIn.Answer(ctx(), v, h.token, prove.Answer{Method: m, Codes: []string{code}, Remember: tick})
 		if err == nil {
+			h.ticked = h.ticked || tick
 			c.proved(h, m, right)
 		}
 		c.goesOn(h, p, err)
@@ -239,8 +253,19 @@ func (c *company) unbindOwn() {
 
 func (c *company) signOut() {
 	h := c.pick(c.sessions)
+	h.from.Remembered = c.remembersAt(h.browser)
+	signed := c.live(h.token)
 	if c.SignIn.SignOut(ctx(), h.from, h.token) == nil {
 		h.over = "it was signed out"
+		here := c.kept[h.browser]
+		if signed && h.rests != nil && h.rests.over == "" {
+			here = h.rests
+		} else if signed && h.made != nil && h.made.over == "" {
+			here = h.made
+		}
+		if here != nil && (here.who == h.who || !signed) {
+			here.end("it was signed out there")
+		}
 	}
 }
 
@@ -250,11 +275,13 @@ func (c *company) settings() {
 	if err != nil {
 		c.r.Fatal(err)
 	}
-	switch rapid.SampledFrom(strings.Fields("operation operation operation sms sms grace grace two masks hours passkeys passkeys passkeys")).Draw(c.r, "setting") {
+	switch rapid.SampledFrom(strings.Fields("operation operation operation sms sms email grace grace two masks hours remember remember passkeys passkeys passkeys")).Draw(c.r, "setting") {
 	case "operation":
 		next.MFAOperation = rapid.SampledFrom(account.Operations).Draw(c.r, "operation")
 	case "sms":
 		next.AllowSMS = !next.AllowSMS && !next.TwoKinds
+	case "email":
+		next.AllowEmail = !next.AllowEmail
 	case "grace":
 		next.GraceUntil = time.Time{}
 		if d := rapid.SampledFrom([]time.Duration{0, 5 * time.Minute, time.Hour}).Draw(c.r, "grace"); d > 0 {
@@ -269,11 +296,14 @@ func (c *company) settings() {
 		}
 	case "passkeys":
 		next.PasskeySignIn = !next.PasskeySignIn
+	case "remember":
+		next.Remember = !next.Remember
 	case "hours":
 		next.SessionHours = rapid.IntRange(1, 3).Draw(c.r, "hours")
 	}
 	if c.admin.Save(ctx(), c.Visitor, c.boss(admin.ChangeSettings(next)), next) == nil {
 		c.reached["settings"]++
+		c.switches(next)
 	}
 }
 
@@ -314,7 +344,11 @@ func (c *company) profile() {
 			c.void(m, "an administrator set the password", nil)
 		}
 	case "sessions":
-		if n, _ := c.admin.EndSessions(ctx(), v, c.boss(admin.EndUserSessions(one, "")), one); n > 0 {
+		n, err := c.admin.EndSessions(ctx(), v, c.boss(admin.EndUserSessions(one, "")), one)
+		if err == nil {
+			c.forgets(m, "an administrator ended the sessions")
+		}
+		if n > 0 {
 			for _, h := range c.sessions {
 				if h.who == m {
 					h.over = "an administrator ended it"
@@ -328,6 +362,10 @@ func (c *company) profile() {
 func (c *company) rescue() {
 	m := c.member()
 	before := c.Facts(m.Identity)
+	if before.SecurityEmail && rapid.IntRange(0, 3).Draw(c.r, "the mailbox") == 0 {
+		c.losesMailbox(m, before)
+		return
+	}
 	kind, device := factor.VirtualMFA, c.device(m)
 	if before.Phone && (device == "" || rapid.Bool().Draw(c.r, "the phone")) {
 		phone, _ := c.Read(ctx()).Phone(c.owner.Account, m.ID)
@@ -367,13 +405,6 @@ func (c *company) rescue() {
 	}
 	c.void(m, "a device was taken off", nil)
 	if shown != "" {
-		what, err := c.admin.Shown(ctx(), s, shown)
-		if err != nil {
-			c.r.Fatal(err)
-		}
-		if m.ticket != "" {
-			m.stale = append(m.stale, m.ticket)
-		}
-		m.ticket, m.until, m.codes = what.Lines[0].Ticket, c.Clock.Now().Add(admin.TicketLifetime), nil
+		c.ticketed(m, s, shown)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"countersign/internal/domain/session"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/prove"
+	"countersign/internal/secret"
 	"countersign/internal/store"
 )
 
@@ -79,4 +80,62 @@ func (f *Flow) remind(tx *store.Tx, i account.Identity, facts policy.Facts) (tim
 		return time.Time{}, err
 	}
 	return facts.Settings.GraceUntil, nil
+}
+
+// MaxDevices is how many identities a browser is known for.
+const MaxDevices = 5
+
+// clear forgets the failures of a known browser: the sign-in is complete.
+func (f *Flow) clear(tx *store.Tx, v prove.Visitor, i account.Identity) error {
+	for _, token := range v.Devices {
+		d, err := tx.KnownDevice(i.ID, token.Hash())
+		known, err := store.HasRow(err)
+		if err == nil && known {
+			err = tx.ClearKnownDevice(d.ID)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remember makes the browser known, or gives the known one a new cookie.
+func (f *Flow) remember(tx *store.Tx, v prove.Visitor, i account.Identity) ([]secret.Token, error) {
+	token, err := secret.NewToken(f.Random)
+	if err != nil {
+		return nil, err
+	}
+	devices := []secret.Token{token}
+	rotated := false
+	for _, old := range v.Devices {
+		d, err := tx.KnownDevice(i.ID, old.Hash())
+		known, err := store.HasRow(err)
+		if err != nil {
+			return nil, err
+		}
+		if !known {
+			if len(devices) < MaxDevices {
+				devices = append(devices, old)
+			}
+			continue
+		}
+		if rotated {
+			err = tx.DropKnownDevice(d.ID)
+		} else {
+			err = tx.RotateKnownDevice(d.ID, token.Hash())
+		}
+		if err != nil {
+			return nil, err
+		}
+		rotated = true
+	}
+	if rotated {
+		return devices, nil
+	}
+	id, err := f.DB.NewID()
+	if err != nil {
+		return nil, err
+	}
+	return devices, tx.AddKnownDevice(session.KnownDevice{ID: id, Account: i.Account, Identity: i.ID}, token.Hash())
 }

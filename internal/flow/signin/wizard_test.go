@@ -92,7 +92,7 @@ func TestOneCodeBindsTheFirstDeviceAndVoidsWhatWasBefore(t *testing.T) {
 		if codes, err := c.Self.NewRecoveryCodes(ctx(), w); err != nil || len(codes) != 0 {
 			t.Errorf("another session reads %d codes, %v", len(codes), err)
 		}
-		if e := c.Events(bob, audit.MFABind); len(e) != 1 || e[0].Details["name"] != "My phone" || e[0].Actor.ID != string(bob.ID) {
+		if e := c.Events(bob, audit.UserMFABind); len(e) != 1 || e[0].Details["name"] != "My phone" || e[0].Actor.ID != string(bob.ID) {
 			t.Errorf("events %+v", e)
 		}
 		if told := c.Told(bob.Email); fmt.Sprint(told) != "[device_bound]" {
@@ -357,8 +357,8 @@ func TestTheSameWizardInTwoTabsBindsOnce(t *testing.T) {
 				t.Errorf("a tab that is late: %v", err)
 			}
 		}
-		if in != 1 || c.sessions(bob) != 1 || len(c.Events(bob, audit.MFABind)) != 1 || len(c.Told(bob.Email)) != 1 {
-			t.Errorf("%d sessions made, %d live, %d events", in, c.sessions(bob), len(c.Events(bob, audit.MFABind)))
+		if in != 1 || c.sessions(bob) != 1 || len(c.Events(bob, audit.UserMFABind)) != 1 || len(c.Told(bob.Email)) != 1 {
+			t.Errorf("%d sessions made, %d live, %d events", in, c.sessions(bob), len(c.Events(bob, audit.UserMFABind)))
 		}
 	})
 }

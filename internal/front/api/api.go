@@ -20,6 +20,7 @@ import (
 
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
+	"countersign/internal/domain/session"
 	"countersign/internal/fault"
 	"countersign/internal/flow/signin"
 	"countersign/internal/front/request"
@@ -224,6 +225,8 @@ type beginInput struct {
 		Password string `json:"password" maxLength:"65536"`
 		Device   string `json:"device,omitempty" maxLength:"64" doc:"Known-device token of an earlier sign-in"`
 		Cookie   bool   `json:"cookie,omitempty" doc:"Put the session into the cookie; for pages of this site"`
+
+		RememberedDevice string `json:"remembered_device,omitempty" maxLength:"128" doc:"Remembered-device token of the sign-in before: it may spare the second step"`
 	}
 }
 
@@ -247,7 +250,7 @@ type verifyInput struct {
 		Code     string        `json:"code" maxLength:"64"`
 		Code2    string        `json:"code2,omitempty" maxLength:"64"`
 		Code3    string        `json:"code3,omitempty" maxLength:"64"`
-		Remember bool          `json:"remember,omitempty" doc:"Reserved: no account allows it yet"`
+		Remember bool          `json:"remember,omitempty" doc:"Do not ask on this device for 7 days, where the account allows it: after a device, not after a recovery code or a mailed one"`
 		Device   string        `json:"device,omitempty" maxLength:"64" doc:"Known-device token of an earlier sign-in"`
 		Cookie   bool          `json:"cookie,omitempty" doc:"Put the session into the cookie; for pages of this site"`
 	}
@@ -263,6 +266,9 @@ type step struct {
 	Session      string                   `json:"session,omitempty" doc:"Bearer token: a secret"`
 	Device       string                   `json:"device,omitempty" doc:"Known-device token to send with the next sign-in: a secret that grants nothing"`
 	ExpiresAt    *time.Time               `json:"expires_at,omitempty"`
+
+	RememberedDevice string     `json:"remembered_device,omitempty" doc:"Remembered-device token to send with the next sign-in in place of the one before, which works no more: a secret"`
+	RememberedUntil  *time.Time `json:"remembered_until,omitempty"`
 
 	RecoveryCodes []string `json:"recovery_codes,omitempty" doc:"Made with the first device, and told this once: secrets"`
 }
@@ -298,6 +304,9 @@ func (a *API) answer(ctx context.Context, p signin.Progress, ceremony string, co
 	if len(p.Session.Devices) > 0 {
 		out.Body.Device = p.Session.Devices[0].Reveal()
 	}
+	if kept := p.Session.Kept; !kept.Token.IsZero() {
+		out.Body.RememberedDevice, out.Body.RememberedUntil = kept.Token.Reveal(), &kept.Until
+	}
 	if !cookie {
 		out.Body.Session = p.Session.Token.Reveal()
 		return out, nil
@@ -319,7 +328,9 @@ func (a *API) begin(ctx context.Context, in *beginInput) (*stepOutput, error) {
 	if err := a.cookieFor(ctx, in.Body.Cookie); err != nil {
 		return nil, err
 	}
-	p, err := a.Flow.Begin(ctx, a.visitor(ctx, in.Body.Device), prove.Door{}, in.Body.Username, in.Body.Password, "")
+	v := a.visitor(ctx, in.Body.Device)
+	v.Remembered = session.ParseRememberToken(in.Body.RememberedDevice)
+	p, err := a.Flow.Begin(ctx, v, prove.Door{}, in.Body.Username, in.Body.Password, "")
 	if err != nil {
 		return nil, a.problem(ctx, err)
 	}
@@ -355,7 +366,7 @@ func (a *API) verify(ctx context.Context, in *verifyInput) (*stepOutput, error) 
 	if err != nil {
 		return nil, err
 	}
-	p, err := a.Flow.Answer(ctx, a.visitor(ctx, in.Body.Device), token, prove.Answer{Method: in.Body.Method, Codes: []string{in.Body.Code, in.Body.Code2, in.Body.Code3}})
+	p, err := a.Flow.Answer(ctx, a.visitor(ctx, in.Body.Device), token, prove.Answer{Method: in.Body.Method, Codes: []string{in.Body.Code, in.Body.Code2, in.Body.Code3}, Remember: in.Body.Remember})
 	if err != nil {
 		return nil, a.problem(ctx, err)
 	}

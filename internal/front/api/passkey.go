@@ -59,6 +59,7 @@ type passkeyInput struct {
 		Method     factor.Method   `json:"method,omitempty" maxLength:"40" doc:"passkey, or u2f for keys bound under the old protocol"`
 		Credential json.RawMessage `json:"credential" doc:"AuthenticationResponseJSON (WebAuthn §5.1.7.2)"`
 		Device     string          `json:"device,omitempty" maxLength:"64" doc:"Known-device token of an earlier sign-in"`
+		Remember   bool            `json:"remember,omitempty" doc:"After a password: do not ask on this device for 7 days, where the account allows it"`
 		Cookie     bool            `json:"cookie,omitempty" doc:"Put the session into the cookie; for pages of this site"`
 	}
 }
@@ -76,7 +77,7 @@ func (a *API) passkey(ctx context.Context, in *passkeyInput) (*stepOutput, error
 	if method == "" {
 		method = factor.Passkey
 	}
-	p, err := a.Flow.Answer(ctx, v, token, prove.Answer{Method: method, Credential: in.Body.Credential})
+	p, err := a.Flow.Answer(ctx, v, token, prove.Answer{Method: method, Credential: in.Body.Credential, Remember: in.Body.Remember})
 	if errors.Is(err, ceremony.ErrGone) && in.Body.Method == "" { // no sign-in under way: a passkey alone
 		p, err = a.Flow.Discovered(ctx, v, token, in.Body.Credential, "")
 	}

@@ -112,7 +112,7 @@ func Log(log *slog.Logger, r *http.Request, err error) {
 
 // Path is the request's path for logs: the tokens of links left out.
 func Path(r *http.Request) string {
-	for _, links := range []string{"/setup/", "/recover/"} {
+	for _, links := range []string{"/setup/", "/recover/", "/reset/", "/notme/", "/activate/"} {
 		if strings.HasPrefix(r.URL.Path, links) {
 			return links + "…"
 		}

@@ -1,11 +1,12 @@
-// Package console is the pages of administrators: the users of an account, its
-// settings and its names.
+// Package console is the pages of administrators: the overview, the users of an
+// account, its settings and its names.
 package console
 
 import (
 	"embed"
 	"net/http"
 
+	"countersign/internal/domain/policy"
 	"countersign/internal/flow/admin"
 	"countersign/internal/flow/verify"
 	"countersign/internal/front/request"
@@ -22,8 +23,10 @@ type Pages struct {
 	flow   *admin.Flow
 	verify *verify.Flow
 
+	overview overviewPages
 	users    userPages
 	settings settingsPages
+	auditLog page.Page[auditPage]
 
 	posts map[string]postFunc // by path pattern: what goes on after a verification
 }
@@ -32,7 +35,7 @@ type Pages struct {
 func New(k *page.Kit, f *admin.Flow, v *verify.Flow) *Pages {
 	return &Pages{
 		kit: k, flow: f, verify: v, posts: map[string]postFunc{},
-		users: newUserPages(k), settings: newSettingsPages(k),
+		overview: newOverviewPages(k), users: newUserPages(k), settings: newSettingsPages(k), auditLog: newPage[auditPage](k, "audit"),
 	}
 }
 
@@ -43,12 +46,12 @@ func newPage[T any](k *page.Kit, name string) page.Page[T] {
 
 // Mount routes the pages.
 func (p *Pages) Mount(t *request.Router) {
-	t.Handle("GET /console", p.kit.For(page.Auditors, "", func(w http.ResponseWriter, r *http.Request, _ prove.Signed) error {
-		p.kit.SeeOther(w, r, "/console/users")
-		return nil
-	}))
+	t.Handle("GET /console", p.kit.For(page.Auditors, "", p.showOverview))
+	t.Handle("GET /console/report", p.kit.For(page.Auditors, "", p.showReport))
+	t.Handle("POST /console/report.csv", p.kit.For(page.Auditors, policy.ManageUsers, p.takeReport))
 	p.mountUsers(t)
 	p.mountSettings(t)
+	p.mountAudit(t)
 }
 
 // base is what every page of the console has.
@@ -66,5 +69,5 @@ func (p *Pages) base(w http.ResponseWriter, r *http.Request, s prove.Signed, pat
 type base struct {
 	page.Base
 	MayChange bool
-	Tab       string // users, settings or names
+	Tab       string // overview, users, audit, settings or names
 }

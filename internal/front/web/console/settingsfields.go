@@ -22,7 +22,7 @@ import (
 type field struct {
 	Name     string
 	API      string // its name in the documented API
-	Kind     string // radio, check, number, select, masks, models or date
+	Kind     string // radio, check, number, select, text, masks, models or date
 	Unit     string // of numbers: the sentence settings.unit.<unit>
 	Min, Max int
 	Options  []string
@@ -80,7 +80,12 @@ var sections = []section{
 		check("manage_mfa", "AllowUserToManageMFADevices", func(s *account.Settings) *bool { return &s.ManageMFA }),
 		check("change_password", "AllowUserToChangePassword", func(s *account.Settings) *bool { return &s.ChangePassword }),
 		check("manage_keys", "AllowUserToManageAccessKeys", func(s *account.Settings) *bool { return &s.ManageKeys }),
-	}}}},
+	}}, {Fields: []field{{Name: "contact", API: "AdministratorContact", Kind: "text", Max: account.ContactMax,
+		get: func(s account.Settings) string { return s.Contact },
+		set: func(s *account.Settings, typed string) (err error) {
+			s.Contact, err = account.ParseLine(typed, account.ContactMax, account.ErrContact)
+			return err
+		}}}}}},
 	{"sessions", []group{{Fields: []field{
 		number(account.Range{Field: "session_hours", Min: account.SessionHoursMin, Max: account.SessionHoursMax}, "LoginSessionDuration", "hours", func(s *account.Settings) *int { return &s.SessionHours }),
 		{Name: "masks", API: "LoginNetworkMasks", Kind: "masks", Max: account.MasksMax,
@@ -239,6 +244,10 @@ func (f field) Words(b page.Base, value string) string {
 	case f.Kind == "date":
 		day, _ := time.Parse(dateForm, value)
 		return b.At(day.Add(24*time.Hour - time.Second))
+	case f.Kind == "text" && value == "":
+		return b.T("settings.contact.none")
+	case f.Kind == "text":
+		return value
 	case f.Kind == "number" && value == "0":
 		return b.T("settings." + f.Name + ".zero")
 	}

@@ -29,6 +29,7 @@ type userPages struct {
 	ask       page.Page[askPage]
 	selection page.Page[selectionPage]
 	unbind    page.Page[unbindPage]
+	phone     page.Page[phonePage]
 	shown     page.Page[shownPage]
 }
 
@@ -46,6 +47,7 @@ func newUserPages(k *page.Kit) userPages {
 		ask:       newPage[askPage](k, "usersask"),
 		selection: newPage[selectionPage](k, "usersselection"),
 		unbind:    newPage[unbindPage](k, "usersunbind"),
+		phone:     newPage[phonePage](k, "usersphone"),
 		shown:     newPage[shownPage](k, "usersshown"),
 	}
 }
@@ -84,6 +86,8 @@ func (p *Pages) mountUsers(t *request.Router) {
 	}
 	form("GET /console/users/{id}/unbind", p.showUnbind)
 	post("POST /console/users/{id}/unbind", p.submitUnbind)
+	form("GET /console/users/{id}/phone", p.showPhone)
+	post("POST /console/users/{id}/phone", p.submitPhone)
 	form("GET /console/users/{id}/ticket", p.showTicket)
 	post("POST /console/users/{id}/ticket", p.submitTicket)
 	form("GET /console/shown", p.showShown)

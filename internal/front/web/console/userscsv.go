@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"countersign/internal/domain/account"
+	"countersign/internal/domain/sheet"
 	"countersign/internal/flow/admin"
 	"countersign/internal/prove"
 )
@@ -26,7 +27,7 @@ func (p *Pages) writeUsers(w http.ResponseWriter, r *http.Request, s prove.Signe
 		h := w.Header()
 		h.Set("Content-Type", "text/csv; charset=utf-8; header=present")
 		h.Set("Content-Disposition", `attachment; filename="users-`+p.kit.Now().UTC().Format("2006-01-02")+`.csv"`)
-		return write(out, columns)
+		return sheet.Write(out, columns...)
 	}
 	err := p.flow.EachUser(r.Context(), p.kit.Visitor(r), s, asked.store(p.kit.Now()), func(u admin.Row) error {
 		if !begun {
@@ -34,7 +35,7 @@ func (p *Pages) writeUsers(w http.ResponseWriter, r *http.Request, s prove.Signe
 				return err
 			}
 		}
-		return write(out, line(u))
+		return sheet.Write(out, line(u)...)
 	})
 	if err != nil {
 		if begun { // half a file must not look whole
@@ -50,19 +51,6 @@ func (p *Pages) writeUsers(w http.ResponseWriter, r *http.Request, s prove.Signe
 	return out.Flush()
 }
 
-// write writes one record (RFC 4180), every field in quotes: some spreadsheets
-// part fields at semicolons, and would take what follows for a cell.
-func write(out *bufio.Writer, fields []string) error {
-	for i, f := range fields {
-		if i > 0 {
-			_ = out.WriteByte(',')
-		}
-		_, _ = out.WriteString(`"` + strings.ReplaceAll(f, `"`, `""`) + `"`)
-	}
-	_, err := out.WriteString("\r\n")
-	return err
-}
-
 func line(u admin.Row) []string {
 	kinds := make([]string, len(u.Kinds))
 	for i, k := range u.Kinds {
@@ -74,17 +62,9 @@ func line(u admin.Row) []string {
 	}
 	fields := []string{u.UserName, u.DisplayName, u.Email, u.Comments, string(u.Role), u.Name(), string(u.ID), signIn, yes(u.Profile.MFARequired), strings.Join(kinds, " "), yes(u.Due), strconv.Itoa(u.RecoveryCodes), stamp(u.LastSignInAt), stamp(u.CreatedAt), strconv.Itoa(u.Passkeys), strconv.Itoa(u.U2F)}
 	for i, f := range fields {
-		fields[i] = plainCell(f)
+		fields[i] = sheet.Cell(f)
 	}
 	return fields
-}
-
-// plainCell keeps a spreadsheet from taking a cell for a formula (CWE-1236).
-func plainCell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", []rune(s)[0]) {
-		return "'" + s
-	}
-	return s
 }
 
 func yes(b bool) string {

@@ -126,7 +126,9 @@ func (d detailPage) InitialExpired() bool {
 }
 
 // Allowed reports whether the account lets its users use the method.
-func (d detailPage) Allowed(m factor.Method) bool { return m != factor.SMS || d.D.Settings.AllowSMS }
+func (d detailPage) Allowed(m factor.Method) bool {
+	return (m != factor.SMS || d.D.Settings.AllowSMS) && (m != factor.Email || d.D.Settings.AllowEmail)
+}
 
 func guesses(b throttle.Budget, now time.Time) string {
 	switch b = b.At(now); {

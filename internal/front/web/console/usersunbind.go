@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"net/url"
+	"slices"
 
 	"countersign/internal/domain/factor"
 	"countersign/internal/flow/admin"
@@ -16,6 +17,7 @@ type unbindPage struct {
 	userHead
 	Device    admin.Device // zero: a ticket alone
 	Last      bool         // nothing is left that the user can take a second step with
+	Confirms  bool         // the security email does in place of the ticket
 	Checks    []string
 	Check     string
 	Reason    string
@@ -32,6 +34,9 @@ func newUnbindPage(h userHead, f request.Form, action string) unbindPage {
 // Passkey reports whether the device keeps an entry of its own.
 func (p unbindPage) Passkey() bool { return p.Device.Method == factor.Passkey }
 
+// Mailbox reports whether it is the security email, which is no device.
+func (p unbindPage) Mailbox() bool { return p.Device.Method == factor.Email }
+
 // unbindPage finds the device that the form names.
 func (p *Pages) unbindPage(w http.ResponseWriter, r *http.Request, s prove.Signed, id string, f request.Form) (data unbindPage, err error) {
 	h, err := p.headToAct(w, r, s, id, "authentication")
@@ -39,7 +44,11 @@ func (p *Pages) unbindPage(w http.ResponseWriter, r *http.Request, s prove.Signe
 		return data, err
 	}
 	data = newUnbindPage(h, f, "/unbind")
-	for _, d := range h.D.Devices {
+	bound := h.D.Devices
+	if h.D.Mailbox != nil {
+		bound = append(slices.Clip(bound), *h.D.Mailbox)
+	}
+	for _, d := range bound {
 		only := f.Get("device") == "" && !d.Method.Signs() // of keys there may be several
 		if d.Method == factor.Method(f.Get("method")) && (only || d.ID == f.Get("device")) {
 			data.Device = d
@@ -48,7 +57,8 @@ func (p *Pages) unbindPage(w http.ResponseWriter, r *http.Request, s prove.Signe
 	if data.Device.ID == "" {
 		return data, admin.ErrNothingBound
 	}
-	data.Last = len(h.D.Devices) == 1
+	data.Last = len(h.D.Devices) == 0 || len(h.D.Devices) == 1 && !data.Mailbox()
+	data.Confirms = data.Last && !data.Mailbox() && h.D.Mailbox != nil && h.D.Settings.AllowEmail
 	return data, nil
 }
 

@@ -18,13 +18,14 @@ import (
 // Cookies of ours. Over https their names begin with __Host-, which browsers
 // give to nobody but this very host.
 const (
-	CookieSession = "session"
-	CookieDevice  = "device"
-	CookieLocale  = "locale"
-	CookieTheme   = "theme"
-	cookieBrowser = "browser" // to what forms are bound
-	cookieFlash   = "done"
-	cookieDoor    = "door"
+	CookieSession  = "session"
+	CookieDevice   = "device"
+	CookieRemember = "remember"
+	CookieLocale   = "locale"
+	CookieTheme    = "theme"
+	cookieBrowser  = "browser" // to what forms are bound
+	cookieFlash    = "done"
+	cookieDoor     = "door"
 )
 
 const deviceLifetime = session.KnownDeviceLifetime
@@ -75,10 +76,17 @@ func (k *Kit) SetDevices(w http.ResponseWriter, devices []secret.Token) {
 	k.SetCookie(w, CookieDevice, strings.Join(values, "."), deviceLifetime)
 }
 
+// SetRemembered gives the browser what it shows as a remembered device, until
+// that is remembered no longer.
+func (k *Kit) SetRemembered(w http.ResponseWriter, t session.RememberToken, until time.Time) {
+	k.SetCookie(w, CookieRemember, t.Reveal(), until.Sub(k.Now()))
+}
+
 // Visitor says where a request comes from.
 func (k *Kit) Visitor(r *http.Request) prove.Visitor {
 	info := request.InfoOf(r)
 	v := prove.Visitor{Address: info.Address, Request: info.ID, UserAgent: info.UserAgent(), Locale: k.Locale(r)}
+	v.Remembered = session.ParseRememberToken(k.Cookie(r, CookieRemember))
 	for value := range strings.SplitSeq(k.Cookie(r, CookieDevice), ".") {
 		if t, err := secret.ParseToken(value); err == nil && len(v.Devices) < 5 {
 			v.Devices = append(v.Devices, t)

@@ -99,7 +99,7 @@ func (e Enrolment) Key(w http.ResponseWriter, r *http.Request, status int, data 
 // Phone completes the form of a number and shows it: with the country typed
 // before, else the one that the browser's languages speak of, else the first.
 func (e Enrolment) Phone(w http.ResponseWriter, r *http.Request, status int, data PhonePage) error {
-	data.Countries = e.countries(data.Base)
+	data.Countries = e.Countries(data.Base)
 	if data.Country == "" {
 		data.Country = request.Country(r)
 	}
@@ -119,9 +119,9 @@ func (e Enrolment) Confirm(w http.ResponseWriter, r *http.Request, status int, d
 	return e.confirm.Render(w, r, status, data)
 }
 
-// countries are those to which text messages go, by their names in the
+// Countries are those to which text messages go, by their names in the
 // language of the page.
-func (e Enrolment) countries(b Base) (list []Country) {
+func (e Enrolment) Countries(b Base) (list []Country) {
 	sending := e.sending()
 	for _, c := range account.PhoneCountries() {
 		if sending.Reaches(c.Code) {

@@ -7,6 +7,7 @@ import (
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/message"
 	"countersign/internal/domain/policy"
+	"countersign/internal/prove"
 )
 
 // A Happening is an event as people read it.
@@ -40,7 +41,7 @@ func sentence(b Base, e audit.Event) string {
 		}
 		return b.T(prefix + value)
 	}
-	args := []any{"Name", d["name"], "From", d["from"], "To", d["to"], "Method", known("method.", d["method"]), "How", known("how.", d["acr"])}
+	args := []any{"Name", d["name"], "From", d["from"], "To", d["to"], "Method", known("method.", d["method"]), "How", known("how.", d["acr"]), "Target", e.Target, "Limit", d["limit"]}
 	if e.Name == audit.RoleModify {
 		args = []any{"From", known("role.", d["from"]), "To", known("role.", d["to"])}
 	}
@@ -53,6 +54,9 @@ func sentence(b Base, e audit.Event) string {
 			return b.T("event.unusual", "Sentence", said, "Why", b.T("event.why."+why))
 		}
 		return said
+	}
+	if e.Name == audit.ConsoleSignin && d["method"] == "" && e.Refused != prove.ErrCredentials.Code {
+		return b.T("event.ConsoleSignin.refused_other")
 	}
 	if d["alone"] != "" { // nobody has typed a password
 		return b.T("event.ConsoleSignin.refused_passkey")
@@ -69,14 +73,20 @@ func sentence(b Base, e audit.Event) string {
 func variant(e audit.Event) string {
 	d := e.Details
 	switch {
-	case e.Name == audit.MFAUnbind && d["name"] == "":
+	case (e.Name == audit.MFAUnbind || e.Name == audit.UserMFAUnbind) && d["name"] == "":
 		return ".method"
+	case e.Name == audit.ConsoleSignin && d["remembered"] != "":
+		return ".remembered"
 	case e.Name == audit.ConsoleSignin && d["acr"] == "":
 		return ".plain"
 	case e.Name == audit.ConsoleSignin && d["acr"] == policy.LevelPhishing && !strings.Contains(d["amr"], "pwd"):
 		return ".passkey"
 	case e.Name == audit.UserUpdate && d["from"] != "":
 		return ".name"
+	case e.Name == audit.AuditExport && d["format"] != "":
+		return "." + d["format"]
+	case e.Name == audit.SessionEnd && (e.Target == "all" || e.Target == "others"):
+		return "." + e.Target
 	case e.Name != audit.ProfileCreate && e.Name != audit.ProfileUpdate:
 		return ""
 	case d["password"] != "":
@@ -100,10 +110,37 @@ func by(b Base, e audit.Event, user account.IdentityID) string {
 		return b.T("activity.by.system")
 	case e.Actor.Kind == "operator":
 		return b.T("activity.by.operator")
+	case e.Actor.Kind == string(account.Owner) && e.Actor.ID != string(user):
+		return b.T("activity.by.owner")
 	case e.Actor.ID != "" && e.Actor.ID != string(user):
 		return b.T("activity.by", "Name", e.Actor.Name)
 	}
 	return ""
+}
+
+// By says whose hand it was, to somebody who looks at everybody's doings.
+func (b Base) By(e audit.Event) string {
+	switch said := by(b, e, ""); {
+	case said != "":
+		return said
+	case e.Actor.Kind == "visitor":
+		return b.T("activity.by.visitor")
+	case e.Actor.Name != "":
+		return b.T("activity.by", "Name", e.Actor.Name)
+	}
+	return ""
+}
+
+// Refusal says why something was refused.
+func (b Base) Refusal(code string) string {
+	if !b.L.Has("fault." + code) {
+		return code
+	}
+	said := b.T("fault." + code)
+	if strings.Contains(said, "<no value>") { // it speaks of what was so then
+		return code
+	}
+	return said
 }
 
 // why is how identity was checked and the reason given, where somebody else

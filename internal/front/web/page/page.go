@@ -127,7 +127,7 @@ var registered struct {
 // it takes from files. A template that does not parse is a broken build, and
 // panics.
 func New[T any](k *Kit, files fs.FS, path string, parts ...string) Page[T] {
-	t := template.Must(template.New("layout.html").Funcs(template.FuncMap{"pairs": pairs}).ParseFS(layoutFS, "templates/layout.html", "templates/parts.html"))
+	t := template.Must(template.New("layout.html").Funcs(template.FuncMap{"pairs": pairs}).ParseFS(layoutFS, "templates/layout.html", "templates/parts.html", "templates/chart.html"))
 	template.Must(t.ParseFS(files, append(parts, path)...))
 	registered.Lock()
 	defer registered.Unlock()

@@ -3,6 +3,7 @@ package page
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,7 +43,12 @@ type Proof struct {
 	More                  bool            // there are other ways
 	Drifted, Stale        bool
 	Cancel                string
+	RememberBy            []factor.Method // after which the browser may be asked no more for a while
+	Ticked                bool            // it was asked to be so in the form that was refused
 }
+
+// MayRemember reports whether the box is there to tick.
+func (p Proof) MayRemember() bool { return slices.Contains(p.RememberBy, p.Method) }
 
 // A Methods is the page that lists the other ways.
 type Methods struct {
@@ -54,15 +60,36 @@ type Methods struct {
 	Cancel      string
 }
 
+// A Help is the page for whoever can use none of the ways.
+type Help struct {
+	Base
+	Who, NotYou string
+	Action      string
+	Ceremony    string
+	Has         prove.Help
+	SignIn      bool // nobody is signed in yet
+	Cancel      string
+}
+
+// helpPaths are where the help is to what is asked at a path.
+var helpPaths = map[string]string{"/verify": "/verify/help", "/signin/verify": "/signin/help"}
+
+// HelpPath is where whoever can use none of the ways goes on.
+func (m Methods) HelpPath() string { return helpPaths[m.Action] }
+
+// HelpPath is where whoever cannot use the only way goes on.
+func (p Proof) HelpPath() string { return helpPaths[p.Action] }
+
 // Proofs renders the pages that ask for a proof.
 type Proofs struct {
 	proof   Page[Proof]
 	methods Page[Methods]
+	help    Page[Help]
 }
 
 // NewProofs prepares the pages.
 func NewProofs(k *Kit) Proofs {
-	return Proofs{New[Proof](k, layoutFS, "templates/verify.html"), New[Methods](k, layoutFS, "templates/methods.html")}
+	return Proofs{New[Proof](k, layoutFS, "templates/verify.html"), New[Methods](k, layoutFS, "templates/methods.html"), New[Help](k, layoutFS, "templates/help.html")}
 }
 
 // Ask shows the page for the method chosen, else for the best one offered.
@@ -76,6 +103,9 @@ func (p Proofs) Ask(w http.ResponseWriter, r *http.Request, status int, page Pro
 		if string(o.Method) == chosen {
 			offer = o
 		}
+	}
+	if page.Title == "ticket.title" && offer.Method != factor.Ticket {
+		page.Title = "second.title"
 	}
 	page.Codes, page.Digits, page.Valid = asked.Codes, asked.Digits, asked.Valid
 	page.Method, page.Destination, page.Device = offer.Method, offer.Destination, offer.Device
@@ -111,7 +141,12 @@ func (p Proofs) Choose(w http.ResponseWriter, r *http.Request, page Methods) err
 	return p.methods.Render(w, r, http.StatusOK, page)
 }
 
+// Help shows what somebody really has.
+func (p Proofs) Help(w http.ResponseWriter, r *http.Request, page Help) error {
+	return p.help.Render(w, r, http.StatusOK, page)
+}
+
 // AnswerOf reads the proof that a form of Ask has posted.
 func AnswerOf(f request.Form) prove.Answer {
-	return prove.Answer{Method: factor.Method(f.Get("method")), Codes: []string{f.Get("code"), f.Get("code2"), f.Get("code3")}, Credential: []byte(f.Get("credential"))}
+	return prove.Answer{Method: factor.Method(f.Get("method")), Codes: []string{f.Get("code"), f.Get("code2"), f.Get("code3")}, Credential: []byte(f.Get("credential")), Remember: f.Get("remember") != ""}
 }

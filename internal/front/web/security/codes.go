@@ -16,17 +16,26 @@ type codesPage struct {
 	Left   int
 	MadeAt time.Time
 	Bound  bool
+	Few    bool // soon there are none
+	Old    bool // nobody may know any more where they are
 
 	Managed   bool // administrators alone make new ones
 	NoPasskey bool // this server has no name that passkeys work under
 }
+
+// When new recovery codes are advised.
+const (
+	fewCodes = 3
+	oldCodes = 365 * 24 * time.Hour
+)
 
 func (p *Pages) showCodes(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
 	o, err := p.flow.Overview(r.Context(), s)
 	if err != nil {
 		return err
 	}
-	return p.codes.Render(w, r, http.StatusOK, codesPage{p.kit.SignedBase(w, r, s), o.CodesLeft, o.CodesMadeAt, o.Facts.SecondFactor(), o.MFAManaged, p.flow.Passkeys == nil})
+	return p.codes.Render(w, r, http.StatusOK, codesPage{Base: p.kit.SignedBase(w, r, s), Left: o.CodesLeft, MadeAt: o.CodesMadeAt, Bound: o.Facts.SecondFactor(),
+		Few: o.CodesLeft <= fewCodes, Old: p.kit.Now().Sub(o.CodesMadeAt) >= oldCodes, Managed: o.MFAManaged, NoPasskey: p.flow.Passkeys == nil})
 }
 
 // codesNewPage shows codes that were just made, until they are saved.

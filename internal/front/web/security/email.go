@@ -12,6 +12,17 @@ import (
 	"countersign/internal/prove"
 )
 
+// either is a page that is another for RAM users: their security email is where
+// the sign-in email of owners is.
+func either(owner, user page.SignedHandlerFunc) page.SignedHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+		if s.Identity.IsOwner() {
+			return owner(w, r, s)
+		}
+		return user(w, r, s)
+	}
+}
+
 type emailPage struct {
 	page.Base
 	Identity account.Identity

@@ -131,17 +131,12 @@ func (p *Pages) showPasskeys(w http.ResponseWriter, r *http.Request, s prove.Sig
 	data := passkeysPage{Base: p.kit.SignedBase(w, r, s), Off: p.flow.Passkeys == nil, Managed: o.MFAManaged, Create: !o.MFAManaged || o.Facts.Due(), Full: o.Facts.Passkeys >= most, Most: most}
 	data.Wide = true
 	data.Cards = cards(data.Base, o.Passkeys)
-	data.Alone = onlyHere(o)
+	data.Alone = o.OnlyHere()
 	if data.Signal, err = p.signal(r, s); err != nil {
 		return err
 	}
 	data.Passkeys = data.Signal != ""
 	return p.passkeys.Render(w, r, http.StatusOK, data)
-}
-
-// onlyHere reports whether everything hangs on one piece that can be lost.
-func onlyHere(o selfservice.Overview) bool {
-	return len(o.Passkeys) == 1 && !o.Passkeys[0].IsU2F() && !o.Passkeys[0].BackupEligible && !o.Facts.VirtualMFA && !o.Facts.Phone
 }
 
 const passkeysPath = "/security/passkeys"

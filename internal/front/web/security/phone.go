@@ -101,6 +101,12 @@ func contactPath(m factor.Method) string {
 	return "/security/email"
 }
 
+// contactDone is what is said of a change once it is made, by its action.
+var contactDone = map[string]string{
+	"attach_phone": "phone_attached", "change_phone": "phone_changed", "change_email": "email_changed",
+	"bind_security_email": "security_email_bound", "change_security_email": "security_email_changed",
+}
+
 func (p *Pages) showConfirm(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
 	q, err := request.ReadQuery(r)
 	if err != nil {
@@ -122,8 +128,11 @@ func (p *Pages) renderConfirm(w http.ResponseWriter, r *http.Request, s prove.Si
 	b.Path = path + "/confirm?c=" + url.QueryEscape(id)
 	data := page.ConfirmPage{Base: b, Action: path + "/confirm", Ceremony: c.ID, Cancel: path, Change: path + "/change?c=" + url.QueryEscape(id), Kind: string(c.Method),
 		Destination: c.Email, Old: account.MaskEmail(s.Identity.Email), Digits: c.Digits, Resend: seconds(c.Resend), Valid: c.Valid, Sent: c.Sent, Failed: c.Failed, Delayed: c.Delayed}
-	if c.Method == factor.SMS {
+	switch {
+	case c.Method == factor.SMS:
 		data.Destination, data.Old = c.Phone.International(), o.Phone.Number.Mask()
+	case b.RAM:
+		data.Old = mask(o.Mailbox)
 	}
 	return p.enrol.Confirm(w, r, status, data)
 }
@@ -161,17 +170,17 @@ func (p *Pages) submitConfirm(w http.ResponseWriter, r *http.Request, s prove.Si
 		return err
 	}
 	m, token, err := p.flow.ConfirmContact(r.Context(), p.kit.Visitor(r), s, f.Get("c"), f.Get("code"))
+	if errors.Is(err, selfservice.ErrSecurityEmailFull) { // the change is over: another address is what helps
+		return p.securityEmailAgain(w, r, s, "", "", "", err)
+	}
 	if err != nil {
 		return p.contactRefused(w, r, s, f.Get("c"), err)
 	}
 	p.kit.SetSession(w, token)
+	to, done := contactPath(m), contactDone[a.Name]
 	if m == factor.Email {
-		p.kit.Done(w, r, "/security/email", "email_changed")
+		p.kit.Done(w, r, to, done)
 		return nil
-	}
-	to, done := "/security/phone", "phone_attached"
-	if a.Target != "" {
-		done = "phone_changed"
 	}
 	codes, err := p.flow.NewRecoveryCodes(r.Context(), s)
 	if err != nil {

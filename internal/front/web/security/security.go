@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"countersign/internal/domain/account"
@@ -39,6 +38,7 @@ type Pages struct {
 	password   page.Page[passwordPage]
 	email      page.Page[emailPage]
 	sessions   page.Page[sessionsPage]
+	devices    page.Page[devicesPage]
 	history    page.Page[historyPage]
 	proofs     page.Proofs
 	enrol      page.Enrolment
@@ -49,6 +49,10 @@ type Pages struct {
 	passkeyNew    page.Page[passkeyNewPage]
 	passkey       page.Page[passkeyPage]
 	passkeyRemove page.Page[passkeyRemovePage]
+
+	mailbox       page.Page[securityEmailPage]
+	mailboxForm   page.Page[securityEmailFormPage]
+	mailboxRemove page.Page[securityEmailRemovePage]
 
 	emailForm   page.Page[emailFormPage]
 	phone       page.Page[phonePage]
@@ -71,7 +75,7 @@ type ResumeFunc func(w http.ResponseWriter, r *http.Request, s prove.Signed, que
 func New(k *page.Kit, f *selfservice.Flow, v *verify.Flow) *Pages {
 	p := &Pages{
 		kit: k, flow: f, verify: v,
-		settings:   page.New[settingsPage](k, templates, "templates/settings.html"),
+		settings:   page.New[settingsPage](k, templates, "templates/settings.html", "templates/checkup.html"),
 		virtualMFA: page.New[virtualMFAPage](k, templates, "templates/virtualmfa.html"),
 		resync:     page.New[resyncPage](k, templates, "templates/resync.html"),
 		unbind:     page.New[unbindPage](k, templates, "templates/unbind.html"),
@@ -80,6 +84,7 @@ func New(k *page.Kit, f *selfservice.Flow, v *verify.Flow) *Pages {
 		password:   page.New[passwordPage](k, templates, "templates/password.html"),
 		email:      page.New[emailPage](k, templates, "templates/email.html"),
 		sessions:   page.New[sessionsPage](k, templates, "templates/sessions.html"),
+		devices:    page.New[devicesPage](k, templates, "templates/devices.html"),
 		history:    page.New[historyPage](k, templates, "templates/history.html"),
 		proofs:     page.NewProofs(k),
 		enrol:      page.NewEnrolment(k, func() prove.Sending { return f.Sending }),
@@ -90,6 +95,10 @@ func New(k *page.Kit, f *selfservice.Flow, v *verify.Flow) *Pages {
 		passkeyNew:    page.New[passkeyNewPage](k, templates, "templates/passkeynew.html"),
 		passkey:       page.New[passkeyPage](k, templates, "templates/passkey.html", "templates/passkeyfacts.html"),
 		passkeyRemove: page.New[passkeyRemovePage](k, templates, "templates/passkeyremove.html"),
+
+		mailbox:       page.New[securityEmailPage](k, templates, "templates/securityemail.html"),
+		mailboxForm:   page.New[securityEmailFormPage](k, templates, "templates/securityemailform.html"),
+		mailboxRemove: page.New[securityEmailRemovePage](k, templates, "templates/securityemailremove.html"),
 
 		emailForm:   page.New[emailFormPage](k, templates, "templates/emailform.html"),
 		phone:       page.New[phonePage](k, templates, "templates/phone.html"),
@@ -103,9 +112,11 @@ func New(k *page.Kit, f *selfservice.Flow, v *verify.Flow) *Pages {
 	p.resume = map[string]ResumeFunc{
 		"/security/recovery-codes":     p.resumeCodes,
 		"/security/sessions":           p.resumeEnd,
+		devicesPath:                    p.resumeForget,
 		"/security/protection/confirm": p.resumeProtection,
 		"/security/protection/off":     p.resumeOff,
 		"/security/phone/remove":       p.resumeRemovePhone,
+		"/security/email/remove":       p.resumeRemoveEmail,
 	}
 	return p
 }
@@ -118,12 +129,15 @@ func (p *Pages) OnVerified(path string, f ResumeFunc) { p.resume[path] = f }
 func (p *Pages) Mount(t *request.Router) {
 	k := p.kit
 	t.Handle("GET /security", k.For(page.Anyone, "", p.showSettings))
-	t.Handle("GET /security/email", k.For(page.Owners, "", p.showEmail))
-	t.Handle("GET /security/email/change", k.For(page.Owners, policy.ChangeContact, p.showEmailForm))
-	t.Handle("POST /security/email/change", k.For(page.Owners, policy.ChangeContact, p.submitEmailForm))
-	t.Handle("GET /security/email/confirm", k.For(page.Owners, "", p.showConfirm))
-	t.Handle("POST /security/email/confirm", k.For(page.Owners, policy.ChangeContact, p.submitConfirm))
-	t.Handle("POST /security/email/confirm/send", k.For(page.Owners, policy.ChangeContact, p.sendConfirm))
+	p.mountCheck(t)
+	t.Handle("GET /security/email", k.For(page.Anyone, "", either(p.showEmail, p.showSecurityEmail)))
+	t.Handle("GET /security/email/change", k.Gated(policy.ChangeContact, either(p.showEmailForm, p.showSecurityEmailForm)))
+	t.Handle("POST /security/email/change", k.Gated(policy.ChangeContact, either(p.submitEmailForm, p.submitSecurityEmailForm)))
+	t.Handle("GET /security/email/confirm", k.For(page.Anyone, "", p.showConfirm))
+	t.Handle("POST /security/email/confirm", k.Gated(policy.ChangeContact, p.submitConfirm))
+	t.Handle("POST /security/email/confirm/send", k.Gated(policy.ChangeContact, p.sendConfirm))
+	t.Handle("GET /security/email/remove", k.For(page.Users, "", p.showSecurityEmailRemove))
+	t.Handle("POST /security/email/remove", k.For(page.Users, policy.ChangeContact, p.submitSecurityEmailRemove))
 	t.Handle("GET /security/phone", k.For(page.Anyone, "", p.showPhone))
 	t.Handle("GET /security/phone/change", k.Gated(policy.ChangeContact, p.showPhoneForm))
 	t.Handle("POST /security/phone/change", k.Gated(policy.ChangeContact, p.submitPhoneForm))
@@ -171,6 +185,8 @@ func (p *Pages) Mount(t *request.Router) {
 	t.Handle("GET /security/sessions", k.For(page.Anyone, "", p.showSessions))
 	t.Handle("POST /security/sessions/end", k.Gated(policy.ManageSessions, p.endSession))
 	t.Handle("POST /security/sessions/end-others", k.Gated(policy.ManageSessions, p.endOthers))
+	t.Handle("GET /security/devices", k.For(page.Anyone, "", p.showDevices))
+	t.Handle("POST /security/devices/forget", k.Gated(policy.ManageSessions, p.submitForget))
 	t.Handle("GET /security/history", k.For(page.Anyone, "", p.showHistory))
 	t.Handle("GET /security/welcome", k.For(page.Anyone, "", p.showWelcome))
 	t.Handle("GET /security/reminder", k.For(page.Anyone, "", p.showReminder))
@@ -178,6 +194,7 @@ func (p *Pages) Mount(t *request.Router) {
 	t.Handle("POST /verify", k.For(page.Anyone, "", p.submitVerify))
 	t.Handle("POST /verify/send", k.For(page.Anyone, "", p.sendVerify))
 	t.Handle("GET /verify/methods", k.For(page.Anyone, "", p.showMethods))
+	t.Handle("GET /verify/help", k.For(page.Anyone, "", p.showHelp))
 	t.Handle("POST /session/keep", k.For(page.Anyone, "", p.keep))
 }
 
@@ -306,6 +323,23 @@ func (p *Pages) showMethods(w http.ResponseWriter, r *http.Request, s prove.Sign
 	return p.proofs.Choose(w, r, page.Methods{Base: p.kit.SignedBase(w, r, s), Who: s.Identity.Name(), Action: "/verify", Ceremony: q.ID, Choices: q.Offers, Cancel: "/security"})
 }
 
+// showHelp says what somebody really has who can use none of the ways.
+func (p *Pages) showHelp(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	query, err := request.ReadQuery(r)
+	if err != nil {
+		return err
+	}
+	q, help, err := p.verify.Help(r.Context(), p.kit.Visitor(r), s, query.Get("c"))
+	if err != nil {
+		return err
+	}
+	if len(q.Offers) == 0 { // verified in another tab
+		p.kit.SeeOther(w, r, q.ReturnTo)
+		return nil
+	}
+	return p.proofs.Help(w, r, page.Help{Base: p.kit.SignedBase(w, r, s), Who: s.Identity.Name(), Action: "/verify", Ceremony: q.ID, Has: help, Cancel: "/security"})
+}
+
 // keep is called by a page that is about to be left idle.
 func (p *Pages) keep(w http.ResponseWriter, r *http.Request, _ prove.Signed) error {
 	if _, err := p.kit.Form(w, r); err != nil {
@@ -323,12 +357,6 @@ type settingsPage struct {
 	PasskeysOff bool // this server has no name that passkeys work under
 }
 
-// A check is one thing to look at.
-type check struct {
-	Key, Link string
-	Count     int
-}
-
 func (p *Pages) showSettings(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
 	o, err := p.flow.Overview(r.Context(), s)
 	if err != nil {
@@ -337,40 +365,8 @@ func (p *Pages) showSettings(w http.ResponseWriter, r *http.Request, s prove.Sig
 	data := settingsPage{Base: p.kit.SignedBase(w, r, s), O: o, PasskeysOff: p.flow.Passkeys == nil}
 	data.Wide, data.Nav = true, "security"
 	data.Cards = cards(data.Base, o.Passkeys)
-	switch {
-	case !o.Facts.MFA():
-		data.Checkup = append(data.Checkup, check{"no_mfa", "/security/virtual-mfa/bind", 0})
-	case onlyHere(o):
-		data.Checkup = append(data.Checkup, check{"only_here", passkeysPath, 0})
-	case !o.Facts.VirtualMFA && len(o.Passkeys) == 0:
-		data.Checkup = append(data.Checkup, check{"only_sms", "/security/virtual-mfa/bind", 0})
-	}
-	if slices.ContainsFunc(s.Session.Proofs, func(p factor.Proof) bool { return p.Method == factor.RecoveryCode }) {
-		link := "/security/phone/change"
-		switch {
-		case o.Facts.Protection.Method == factor.VirtualMFA:
-			link = "/security/protection"
-		case o.Facts.VirtualMFA:
-			link = "/security/virtual-mfa"
-		case len(o.Passkeys) > 0:
-			link = passkeysPath
-		}
-		data.Checkup = append(data.Checkup, check{"lost", link, 0})
-	}
-	switch {
-	case !o.Facts.SecondFactor(), o.MFAManaged:
-	case o.CodesLeft > 0 && o.CodesUnseen:
-		codes, err := p.flow.NewRecoveryCodes(r.Context(), s)
-		if err != nil {
-			return err
-		}
-		link := "/security/recovery-codes"
-		if codes != nil {
-			link += "/new"
-		}
-		data.Checkup = append(data.Checkup, check{"codes_unsaved", link, 0})
-	case o.Facts.MFA() && o.CodesLeft < 4:
-		data.Checkup = append(data.Checkup, check{"few_codes", "/security/recovery-codes", o.CodesLeft})
+	if data.Checkup, err = p.checkup(r, s, o); err != nil {
+		return err
 	}
 	return p.settings.Render(w, r, http.StatusOK, data)
 }

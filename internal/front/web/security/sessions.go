@@ -3,7 +3,6 @@ package security
 import (
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"countersign/internal/domain/message"
 	"countersign/internal/domain/session"
@@ -76,36 +75,4 @@ func (p *Pages) end(w http.ResponseWriter, r *http.Request, s prove.Signed, id s
 	}
 	p.kit.Done(w, r, "/security/sessions", done)
 	return nil
-}
-
-type historyPage struct {
-	page.Base
-	Events []page.Happening
-	Older  int64 // the event before which older ones begin; 0: none
-}
-
-func (p *Pages) showHistory(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
-	q, err := request.ReadQuery(r)
-	if err != nil {
-		return err
-	}
-	before := int64(0)
-	if from := q.Get("before"); from != "" {
-		if before, err = strconv.ParseInt(from, 10, 64); err != nil || before < 1 {
-			return request.ErrMalformed
-		}
-	}
-	events, more, err := p.flow.History(r.Context(), s, before)
-	if err != nil {
-		return err
-	}
-	data := historyPage{Base: p.kit.SignedBase(w, r, s)}
-	data.Wide = true
-	for _, e := range events {
-		data.Events = append(data.Events, data.Happened(e, s.Identity.ID))
-	}
-	if more {
-		data.Older = events[len(events)-1].Seq
-	}
-	return p.history.Render(w, r, http.StatusOK, data)
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"countersign/internal/domain/account"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
 	"countersign/internal/fault"
@@ -22,6 +21,7 @@ type choosePage struct {
 	Who, NotYou, Ceremony string
 	Kinds                 []factor.Method
 	Second, Lost, Anew    bool
+	Administrators        string // how to reach those of the account; may be empty
 	Part                  page.Part
 }
 
@@ -32,6 +32,7 @@ type passwordPage struct {
 	Min                   int
 	Rules                 []string // sentences of the account's policy
 	Expired               bool     // else it was set by an administrator
+	Distrusted            bool     // somebody else may know the one before
 }
 
 // doorOf is where the RAM users of a domain sign in; of none: the owners.
@@ -65,7 +66,7 @@ func (p *Pages) renderBind(w http.ResponseWriter, r *http.Request, status int, b
 	here := choice + "&method=" + url.QueryEscape(string(m))
 	if !slices.Contains(s.Kinds, m) || (m == factor.VirtualMFA && s.Key.Key == "") {
 		b.Path = choice
-		return p.choose.Render(w, r, status, choosePage{Base: b, Who: progress.Name, NotYou: cancel, Ceremony: progress.Ceremony, Kinds: s.Kinds, Second: s.Second, Lost: s.Lost, Anew: s.Anew, Part: page.Part{Step: 1, Of: 3}})
+		return p.choose.Render(w, r, status, choosePage{Base: b, Who: progress.Name, NotYou: cancel, Ceremony: progress.Ceremony, Kinds: s.Kinds, Second: s.Second, Lost: s.Lost, Anew: s.Anew, Administrators: s.Facts.Settings.Contact, Part: page.Part{Step: 1, Of: 3}})
 	}
 	b.Path = here
 	step := page.Part{Step: 2, Of: 3}
@@ -201,11 +202,8 @@ func (p *Pages) showPassword(w http.ResponseWriter, r *http.Request, _ request.F
 func (p *Pages) renderPassword(w http.ResponseWriter, r *http.Request, status int, b page.Base, progress flow.Progress) error {
 	facts := progress.Setup.Facts
 	b.Path = "/signin/password?c=" + url.QueryEscape(progress.Ceremony)
-	data := passwordPage{Base: b, Who: progress.Name, NotYou: doorOf(progress.Domain), Ceremony: progress.Ceremony, Expired: !facts.Profile.PasswordReset}
-	data.Min = max(account.PasswordMin(facts.MFA()), facts.Settings.Password.MinimumLength)
-	for _, rule := range facts.Settings.Password.Rules() {
-		data.Rules = append(data.Rules, b.T("password.rule."+rule.Key, "Count", rule.Count))
-	}
+	data := passwordPage{Base: b, Who: progress.Name, NotYou: doorOf(progress.Domain), Ceremony: progress.Ceremony, Expired: !facts.Profile.PasswordReset, Distrusted: facts.Distrusted}
+	data.Min, data.Rules = passwordRules(b, facts)
 	return p.password.Render(w, r, status, data)
 }
 

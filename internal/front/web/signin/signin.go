@@ -38,6 +38,7 @@ type Pages struct {
 	choose    page.Page[choosePage]
 	password  page.Page[passwordPage]
 	passkey   page.Page[passkeyPage]
+	activate  page.Page[activatePage]
 
 	// KeepLocale keeps the language of messages to someone signed in.
 	KeepLocale func(r *http.Request, s prove.Signed, tag string) error
@@ -66,6 +67,7 @@ func New(k *page.Kit, f *flow.Flow, u *signup.Flow) *Pages {
 		choose:    page.New[choosePage](k, templates, "templates/choose.html"),
 		password:  page.New[passwordPage](k, templates, "templates/newpassword.html"),
 		passkey:   page.New[passkeyPage](k, templates, "templates/bindpasskey.html"),
+		activate:  page.New[activatePage](k, templates, "templates/activate.html"),
 	}
 }
 
@@ -94,6 +96,7 @@ func (p *Pages) Mount(t *request.Router) {
 	t.Handle("POST /signin/verify", k.Handle(p.submitVerify))
 	t.Handle("POST /signin/verify/send", k.Handle(p.send))
 	t.Handle("GET /signin/methods", k.Handle(p.underWay(p.showMethods)))
+	t.Handle("GET /signin/help", k.Handle(p.showHelp))
 	t.Handle("POST /signout", k.Handle(p.signOut))
 	t.Handle("GET /signedout", k.Handle(p.showSignedOut))
 	t.Handle("GET /setup/{token}", k.Handle(p.showSetup))
@@ -104,6 +107,10 @@ func (p *Pages) Mount(t *request.Router) {
 	t.Handle("POST /signup/verify", k.Handle(p.submitConfirm))
 	t.Handle("POST /signup/send", k.Handle(p.resend))
 	p.mountRecovery(t)
+	t.Handle("GET /activate/{token}", k.Handle(p.showActivate))
+	t.Handle("POST /activate/{token}", k.Handle(p.submitActivate))
+	t.Handle("GET /activated", k.Handle(p.showActivated))
+	p.mountReset(t)
 	t.Handle("POST /preferences", k.Handle(p.setPreferences))
 }
 
@@ -167,7 +174,7 @@ func (p *Pages) goOn(w http.ResponseWriter, r *http.Request, progress flow.Progr
 	}
 	if old, err := p.kit.Token(r); err == nil {
 		// The cookie is about to be replaced: a session that nobody holds must not live on.
-		if err := p.flow.SignOut(r.Context(), p.kit.Visitor(r), old); err != nil {
+		if err := p.flow.Replace(r.Context(), p.kit.Visitor(r), old); err != nil {
 			request.Log(p.kit.Log, r, err)
 		}
 	}
@@ -175,12 +182,21 @@ func (p *Pages) goOn(w http.ResponseWriter, r *http.Request, progress flow.Progr
 	if progress.Session.Devices != nil {
 		p.kit.SetDevices(w, progress.Session.Devices)
 	}
+	switch kept := progress.Session.Kept; {
+	case !kept.Token.IsZero():
+		p.kit.SetRemembered(w, kept.Token, kept.Until)
+	case kept.Forget:
+		p.kit.ClearCookie(w, page.CookieRemember)
+	}
 	if progress.Ceremony != "" {
 		p.kit.ClearCeremony(w, ceremony.SignIn, progress.Ceremony)
 	}
 	to := progress.ReturnTo
 	if to == "" {
 		to = "/security"
+	}
+	if !progress.Session.Identity.CheckDue.IsZero() { // "This wasn't me": what is bound comes first
+		to = "/security/check?return_to=" + url.QueryEscape(to)
 	}
 	if id := progress.Session.Passkey; id != "" { // what was made, and what that means
 		to = "/security/welcome?return_to=" + url.QueryEscape(to)
@@ -231,7 +247,7 @@ func (p *Pages) askPage(b page.Base, progress flow.Progress) page.Proof {
 	if len(progress.Offers) > 0 && progress.Offers[0].Method == factor.Ticket {
 		title = "ticket.title"
 	}
-	return page.Proof{Base: b, Title: title, Who: progress.Name, NotYou: doorOf(progress.Domain), Action: "/signin/verify", Ceremony: progress.Ceremony}
+	return page.Proof{Base: b, Title: title, Who: progress.Name, NotYou: doorOf(progress.Domain), Action: "/signin/verify", Ceremony: progress.Ceremony, RememberBy: progress.Remember}
 }
 
 // underWay shows a page of the sign-in that the query names.
@@ -298,7 +314,7 @@ func (p *Pages) submitVerify(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return stale
 		}
-		return p.askAgain(w, r, id, token, f.Get("method"), false, stale)
+		return p.askAgain(w, r, id, token, f.Get("method"), request.Form{}, stale)
 	}
 	if err != nil {
 		return p.startAgain(w, r, id, err)
@@ -315,11 +331,11 @@ func (p *Pages) submitVerify(w http.ResponseWriter, r *http.Request) error {
 		p.goOn(w, r, progress)
 		return nil
 	}
-	return p.askAgain(w, r, id, token, string(answer.Method), f.Get("code2") != "", err)
+	return p.askAgain(w, r, id, token, string(answer.Method), f, err)
 }
 
 // askAgain shows the page that was refused, with the reason.
-func (p *Pages) askAgain(w http.ResponseWriter, r *http.Request, id string, token secret.Token, method string, two bool, refusal error) error {
+func (p *Pages) askAgain(w http.ResponseWriter, r *http.Request, id string, token secret.Token, method string, typed request.Form, refusal error) error {
 	b := p.kit.Base(w, r)
 	b.Path = "/signin/verify?c=" + url.QueryEscape(id)
 	status, ok := p.kit.Refuse(w, r, &b, refusal)
@@ -338,7 +354,7 @@ func (p *Pages) askAgain(w http.ResponseWriter, r *http.Request, id string, toke
 		return p.stepAgain(w, r, status, b, progress, request.Form{})
 	}
 	ask := p.askPage(b, progress)
-	ask.Drifted = two
+	ask.Drifted, ask.Ticked = typed.Get("code2") != "", typed.Get("remember") != ""
 	return p.proofs.Ask(w, r, status, ask, progress.Asked, method)
 }
 
@@ -353,7 +369,7 @@ func (p *Pages) send(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer := page.AnswerOf(f)
 	if err := p.flow.Send(r.Context(), p.kit.Visitor(r), token, answer.Method); err != nil {
-		return p.askAgain(w, r, id, token, string(answer.Method), false, err)
+		return p.askAgain(w, r, id, token, string(answer.Method), f, err)
 	}
 	p.kit.SeeOther(w, r, "/signin/verify?c="+url.QueryEscape(id)+"&method="+url.QueryEscape(string(answer.Method)))
 	return nil
@@ -374,6 +390,7 @@ func (p *Pages) signOut(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	p.kit.ClearCookie(w, page.CookieSession)
+	p.kit.ClearCookie(w, page.CookieRemember)
 	w.Header().Set("Clear-Site-Data", `"storage"`) // pages are never in the cache
 	p.kit.SeeOther(w, r, "/signedout")
 	return nil

@@ -1,0 +1,35 @@
+package prove
+
+import (
+	"slices"
+
+	"countersign/internal/domain/account"
+	"countersign/internal/domain/factor"
+	"countersign/internal/store"
+)
+
+// Help is what somebody really has who cannot use what is asked. It is told
+// after the right password, or within a session.
+type Help struct {
+	Offers    []Offer // what takes this step, best first
+	CodesLeft int     // unused recovery codes
+	Mailbox   bool    // a security email is bound which does not count here
+	Owner     bool    // whom the operator helps, and no administrator
+	Contact   string  // of the account's administrators, as they wrote it; may be empty
+}
+
+// HelpWith gathers it, for what takes the step.
+func (p *Prover) HelpWith(r *store.Reader, i account.Identity, offers []Offer) (h Help, err error) {
+	h = Help{Offers: offers, Owner: i.IsOwner()}
+	if h.CodesLeft, _, err = r.RecoveryCodesLeft(i.Account, i.ID); err != nil || h.Owner {
+		return h, err
+	}
+	e, err := SecurityEmailOf(r, i)
+	if err != nil {
+		return h, err
+	}
+	h.Mailbox = e.ID != "" && !slices.ContainsFunc(offers, func(o Offer) bool { return o.Method == factor.Email })
+	settings, err := r.Settings(i.Account)
+	h.Contact = settings.Contact
+	return h, err
+}
