@@ -191,6 +191,11 @@ func TestEveryNoticeHasItsWordsInEveryLanguage(t *testing.T) {
 					}
 				case slices.Contains(taken, kind): // whoever reads it may have no way in
 					parts = append(parts, "192.0.2.7", "Firefox", l.T("mail.not_you.taken"))
+				case kind == message.PasskeyCopied: // nobody is told that nothing need be done
+					parts = append(parts, "192.0.2.7", "Firefox", l.T("mail.passkey_copied.then"))
+					if strings.Contains(m.Text, l.T("mail.was_you")) {
+						t.Errorf("%s in %s: %q", kind, l.Tag, m.Text)
+					}
 				default:
 					parts = append(parts, "192.0.2.7", "Firefox", l.T("mail.was_you"), l.T("mail.place"))
 				}

@@ -205,6 +205,8 @@ func (s Service) notYou(l *locale.Locale, kind Kind, notMe string) []part {
 		first, then = l.T("mail.not_you.administrator"), l.T("mail.not_me.also")
 	case slices.Contains(taken, kind):
 		first, then = l.T("mail.not_you.taken"), l.T("mail.not_me.also")
+	case kind == PasskeyCopied: // there is something to do in any case
+		first = l.T("mail.passkey_copied.then")
 	case notMe == "":
 		first = l.T("mail.not_you", "URL", s.URL+"/security")
 	}
