@@ -60,7 +60,6 @@ func TestTheAuditSaysWhoDidWhat(t *testing.T) {
 			{"target=" + string(bob.ID) + "&from=" + today, []string{recovery, failed}},
 			{"target=" + string(bob.ID) + "&to=" + then, []string{unbound}},
 			{"target=" + string(bob.ID) + "&from=" + then + "&to=" + then, []string{unbound}},
-			{"target=" + string(bob.ID) + "&from=yesterday&to=never&result=x&method=y&network=z&event=w&before=-1", []string{recovery, failed, unbound}}, // as if it were not there
 			{"actor=ada&event=devices", []string{unbound}},
 			{"actor=ada&event=UnbindMFADevice", []string{unbound}},
 			{"actor=" + url.QueryEscape(ada.Name()) + "&event=UnbindMFADevice", []string{unbound}},
@@ -81,6 +80,9 @@ func TestTheAuditSaysWhoDidWhat(t *testing.T) {
 			if fmt.Sprint(got) != fmt.Sprint(q.want) {
 				t.Errorf("%s: %q, want %q", q.query, got, q.want)
 			}
+		}
+		for _, field := range []string{"from", "to", "result", "method", "network", "event"} {
+			says(t, c.Get("/console/audit?actor=ada&"+field+"=10.0.0.").Want(http.StatusUnprocessableEntity), "There is a problem", `href="#`+field+`"`, "unbound")
 		}
 		says(t, c.Get("/console/audit?request=req-1"), "by "+ada.Name(), "unbound · <bdi>"+bob.Name(), "lost at sea", "In person", "203.0.113.7", `<bdi>=cmd</bdi>`, "/console/audit?request=req-1", "/console/audit?actor="+string(ada.ID))
 		says(t, c.Get("/console/audit?actor=nobody"), "Nobody is called that")

@@ -71,7 +71,7 @@ func (c *staff) spared(what string, b *browser, i account.Identity) *signin.New 
 	if s.Remembered == "" || len(s.Proofs) != 1 || claims.ACR != policy.LevelPassword || len(claims.AMR) != 1 || claims.AMR[0] != "pwd" {
 		c.t.Errorf("%s: the session rests on %q and %v", what, s.Remembered, s.Proofs)
 	}
-	if e := c.Events(i, audit.ConsoleSignin)[0]; e.Details["remembered"] != s.Remembered || e.Details["acr"] != policy.LevelPassword {
+	if e := c.Events(i, audit.ConsoleSignin)[0]; e.Details["remembered"] != s.Remembered || e.Details["acr"] != policy.LevelPassword || e.Details["method"] != string(factor.Password) {
 		c.t.Errorf("%s: the event says %v", what, e.Details)
 	}
 	return b.holds(p.Session)
@@ -128,8 +128,14 @@ func TestARememberedDeviceIsSparedTheSecondStepForSevenDaysFromTheProof(t *testi
 			}
 		}
 		c.Clock.Advance(ticked.Add(7*day - 15*time.Minute).Sub(c.Clock.Now())) // day 6.99
-		c.spared("day 6.99", home, bob)
+		last := c.spared("day 6.99", home, bob)
+		if !last.Session.ExpiresAt.Equal(ticked.Add(7 * day)) {
+			t.Errorf("a session outlives what it rests on: %s", last.Session.ExpiresAt)
+		}
 		c.Clock.Advance(30 * time.Minute) // day 7.01
+		if c.live(last.Token) {
+			t.Error("the session goes on after the seven days")
+		}
 		p := c.asked("day 7.01", home.Visitor, bob)
 		c.gives(home, p, app, false)
 		if !home.Remembered.IsZero() {
@@ -381,6 +387,29 @@ func TestARememberedDeviceNeverCountsForAnAction(t *testing.T) {
 		if err := c.Self.EndSession(ctx(), b.Visitor, s, "x"); err == nil {
 			t.Error("a session ends without the proof")
 		}
+	})
+}
+
+func TestARecoveryCodeEndsEveryRememberedDevice(t *testing.T) {
+	onStaff(t, func(t *testing.T, c *staff) {
+		bob, app := c.enrolled("bob", nil)
+		c.lets()
+		b := &browser{testkit.From(1)}
+		ticked := c.ticks(b, bob, app)
+		signed, err := c.SignIn.Who(ctx(), ticked.Token)
+		testkit.Want(t, "signed", err, nil)
+		codes, err := c.NewCodes(signed)
+		testkit.Want(t, "codes", err, nil)
+		rests := c.spared("bob", b, bob)
+		p := c.asked("elsewhere", testkit.From(2), bob)
+		p, err = c.SignIn.Answer(ctx(), testkit.From(2), p.Token, prove.Answer{Method: factor.RecoveryCode, Codes: codes[:1]})
+		if err != nil || p.Session == nil {
+			t.Fatalf("%s, %v", p.Step, err)
+		}
+		if len(c.remembers(bob)) != 0 || c.live(rests.Token) || !c.live(ticked.Token) {
+			t.Error("a device is remembered still, or more has ended than rests on it")
+		}
+		c.asked("what was remembered", b.Visitor, bob)
 	})
 }
 

@@ -231,6 +231,9 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 		CreatedAt: tx.Now, LastSeenAt: tx.Now, ExpiresAt: f.until(tx.Now, i, facts, d), Address: v.Address.String(), UserAgent: audit.Clip(v.UserAgent, audit.AgentMaxBytes)}
 	if facts.Remembered {
 		s.Remembered = here.ID
+		if here.ExpiresAt.Before(s.ExpiresAt) {
+			s.ExpiresAt = here.ExpiresAt
+		}
 	}
 	if err := tx.AddSession(s, token.Hash()); err != nil {
 		return nil, err
@@ -274,6 +277,9 @@ func (f *Flow) open(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremon
 		}
 	}
 	event := audit.Event{Account: i.Account, Name: audit.ConsoleSignin, Identity: i.ID, Target: id, Details: map[string]string{"amr": strings.Join(claims.AMR, " "), "acr": claims.ACR}}
+	if n := len(c.Proofs); n > 0 {
+		event.Details["method"] = string(c.Proofs[n-1].Method)
+	}
 	if unusual != "" {
 		event.Details["unusual"] = unusual
 	}
@@ -436,6 +442,9 @@ func (f *Flow) Answer(ctx context.Context, v prove.Visitor, token secret.Token, 
 
 func (f *Flow) usedRecoveryCode(tx *store.Tx, v prove.Visitor, i account.Identity) error {
 	if err := tx.Record(audit.Event{Account: i.Account, Name: audit.RecoveryCodeUse, Identity: i.ID}); err != nil {
+		return err
+	}
+	if _, err := tx.ForgetAllRemembered(i.ID); err != nil { // a browser may be what was lost
 		return err
 	}
 	return f.Notify(tx, v, i, message.RecoveryCodeUsed)

@@ -14,6 +14,7 @@ import (
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
+	"countersign/internal/fault"
 	"countersign/internal/flow/admin"
 	"countersign/internal/front/request"
 	"countersign/internal/front/web/page"
@@ -43,10 +44,13 @@ type auditQuery struct {
 	Before         int64
 }
 
-// parseAudit reads the query of the audit: what makes no sense is as if it were
-// not there, so that no link is ever dead.
-func parseAudit(q request.Form) auditQuery {
-	a := auditQuery{Result: one(q.Get("result"), "done", "refused"), Method: one(q.Get("method"), auditMethods...)}
+// errFilter says that a field of the query makes no sense.
+var errFilter = fault.New(fault.Invalid, "audit.filter")
+
+// parseAudit reads the query of the audit. What makes no sense is as if it were
+// not there, and named in the error.
+func parseAudit(q request.Form) (a auditQuery, err error) {
+	a = auditQuery{Result: one(q.Get("result"), "done", "refused"), Method: one(q.Get("method"), auditMethods...)}
 	for name, into := range map[string]*string{"actor": &a.Actor, "target": &a.Target, "request": &a.Request} {
 		*into = audit.Clip(strings.TrimSpace(q.Get(name)), 300)
 	}
@@ -65,7 +69,12 @@ func parseAudit(q request.Form) auditQuery {
 	if n, err := strconv.ParseInt(q.Get("before"), 10, 64); err == nil && n > 0 {
 		a.Before = n
 	}
-	return a
+	for _, f := range []struct{ name, read string }{{"from", a.From}, {"to", a.To}, {"event", a.Event}, {"result", a.Result}, {"method", a.Method}, {"network", a.Network}} {
+		if err == nil && f.read == "" && strings.TrimSpace(q.Get(f.name)) != "" {
+			err = errFilter.On(f.name)
+		}
+	}
+	return a, err
 }
 
 // names are the events that one choice stands for.
@@ -185,9 +194,14 @@ func (p *Pages) showAudit(w http.ResponseWriter, r *http.Request, s prove.Signed
 	if err != nil {
 		return err
 	}
-	data, err := p.audit(w, r, s, parseAudit(q))
+	asked, wrong := parseAudit(q)
+	data, err := p.audit(w, r, s, asked)
 	if err != nil {
 		return err
+	}
+	if wrong != nil {
+		status, _ := p.kit.Refuse(w, r, &data.Base, wrong)
+		return p.auditLog.Render(w, r, status, data)
 	}
 	data.Ready = audit.Format(one(q.Get("ready"), string(audit.CSV), string(audit.JSONL)))
 	return p.auditLog.Render(w, r, http.StatusOK, data)
@@ -251,7 +265,11 @@ func (p *Pages) exportAudit(w http.ResponseWriter, r *http.Request, s prove.Sign
 	if err != nil {
 		return err
 	}
-	asked, format := parseAudit(q), audit.Format(one(f.Get("format"), string(audit.CSV), string(audit.JSONL)))
+	asked, err := parseAudit(q)
+	if err != nil {
+		return err
+	}
+	format := audit.Format(one(f.Get("format"), string(audit.CSV), string(audit.JSONL)))
 	if format == "" {
 		format = audit.CSV
 	}

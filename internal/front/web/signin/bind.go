@@ -21,6 +21,7 @@ type choosePage struct {
 	Who, NotYou, Ceremony string
 	Kinds                 []factor.Method
 	Second, Lost, Anew    bool
+	User                  bool   // of an account that has administrators
 	Administrators        string // how to reach those of the account; may be empty
 	Part                  page.Part
 }
@@ -66,7 +67,7 @@ func (p *Pages) renderBind(w http.ResponseWriter, r *http.Request, status int, b
 	here := choice + "&method=" + url.QueryEscape(string(m))
 	if !slices.Contains(s.Kinds, m) || (m == factor.VirtualMFA && s.Key.Key == "") {
 		b.Path = choice
-		return p.choose.Render(w, r, status, choosePage{Base: b, Who: progress.Name, NotYou: cancel, Ceremony: progress.Ceremony, Kinds: s.Kinds, Second: s.Second, Lost: s.Lost, Anew: s.Anew, Administrators: s.Facts.Settings.Contact, Part: page.Part{Step: 1, Of: 3}})
+		return p.choose.Render(w, r, status, choosePage{Base: b, Who: progress.Name, NotYou: cancel, Ceremony: progress.Ceremony, Kinds: s.Kinds, Second: s.Second, Lost: s.Lost, Anew: s.Anew, User: progress.Domain != "", Administrators: s.Facts.Settings.Contact, Part: page.Part{Step: 1, Of: 3}})
 	}
 	b.Path = here
 	step := page.Part{Step: 2, Of: 3}
