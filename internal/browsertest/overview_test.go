@@ -59,12 +59,24 @@ func (p *person) daysPass() {
 	}
 }
 
+// labelsOnLines counts the words of the shares that a line may cross, or that
+// cover each other: -1 where there are none.
+const labelsOnLines = `(() => {
+	const chart = document.querySelector('svg[aria-labelledby^=shares]'), plot = chart.querySelector('svg').getBoundingClientRect();
+	const words = [...chart.querySelectorAll('text')].map(e => e.getBoundingClientRect());
+	const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+	return words.length ? words.filter((w, n) => meet(w, plot) || words.some((o, m) => m > n && meet(w, o))).length : -1;
+})()`
+
 func (p *person) seesTheAccount() {
 	p.T.Helper()
 	p.Visit("/console")
 	p.On("/console", "overview.title")
 	if n := browsertest.Eval[int](p.Tab, "document.querySelectorAll('svg.chart[role=img] > title').length"); n != 4 {
 		p.T.Errorf("%d charts", n)
+	}
+	if on := browsertest.Eval[int](p.Tab, labelsOnLines); on != 0 {
+		p.T.Errorf("%d labels lie on the lines of the picture", on)
 	}
 	p.Look("overview")
 	if text := p.Text("main"); strings.Contains(text, "2 · 33 %") {
@@ -85,14 +97,14 @@ func (p *person) seesTheAccount() {
 func (p *person) looksAfterUsersAtRisk() {
 	p.T.Helper()
 	p.Visit("/console")
-	said := browsertest.Eval[int](p.Tab, "parseInt(document.querySelector('.risks li:has(a[href*=\"mfa=none\"]) h3').innerText.match(/\\d+/))")
-	p.Follow(".risks a.all[href*='mfa=none']")
+	said := browsertest.Eval[int](p.Tab, "parseInt(document.querySelector('.risks li:has(a[href*=\"activity=locked_out\"]) h3').innerText.match(/\\d+/))")
+	p.Follow(".risks a.all[href*='activity=locked_out']")
 	p.On("/console/users", "users.title")
 	if n := browsertest.Eval[int](p.Tab, "document.querySelectorAll('tbody th').length"); n != said || n == 0 {
 		p.T.Errorf("%d users are listed, %d were said to be at risk", n, said)
 	}
 	p.Back()
-	p.Follow(".risks li:has([href*='mfa=none']) a[href$='user-dmitri/signin']")
+	p.Follow(".risks li:has([href*='activity=locked_out']) a[href$='user-dmitri/signin']")
 	p.On("/console/users/user-dmitri/signin", "user.signin")
 }
 

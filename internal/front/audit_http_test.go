@@ -111,12 +111,21 @@ func TestWhetherTheRecordIsWhole(t *testing.T) {
 			putEvent(s, audit.Actor{Kind: "visitor"}, audit.Event{Account: owner.Account, Name: audit.ConsoleSignin, Refused: "signin.wrong"})
 		}
 		says(t, c.Get("/console/audit"), "Not checked yet")
-		says(t, c.Get("/console/audit").Submit("/console/audit/check").Follow().Want(http.StatusOK), "Unbroken: events 1 to ")
+		says(t, c.Get("/console/audit").Submit("/console/audit/check").Follow().Want(http.StatusOK), "Unbroken: events 1 to ", "The record was checked just now.")
+		saysNot(t, as(s, owner, factor.Email).Get("/console").Want(http.StatusOK), "changed from outside")
 		if _, err := storetest.Raw(t, s.Config.DatabaseURL()).Exec("UPDATE audit_event SET refused = '' WHERE account_id = $1 AND seq = 2", string(owner.Account)); err != nil {
 			t.Fatal(err)
 		}
-		s.Pass(time.Minute)
+		s.Pass(2 * time.Second) // nobody takes what was found then for what is so now
+		says(t, c.Get("/console/audit").Submit("/console/audit/check").Want(http.StatusTooManyRequests), " seconds ago; what was found stands below. Try again in ", "Unbroken: events 1 to ")
+		s.Pass(8 * time.Second)
 		says(t, c.Get("/console/audit").Submit("/console/audit/check").Follow().Want(http.StatusOK), "it is broken at event 2", "This event was changed in the database")
+		for _, who := range []*testkit.Client{c, as(s, owner, factor.Email)} {
+			found, links := atRisk(who.Get("/console").Want(http.StatusOK))
+			if len(found) == 0 || found[0] != "The audit record was changed from outside" || links[0] != "/console/audit#chain" {
+				t.Errorf("the overview warns of %q, %q", found, links)
+			}
+		}
 		if events, err := s.DB.Read(t.Context()).History(owner.Account, aude.ID, 0, 10); err != nil || len(events) > 1 {
 			t.Errorf("to look leaves %d events, %v", len(events), err)
 		}

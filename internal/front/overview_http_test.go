@@ -128,7 +128,7 @@ func TestChartsAreForEveryone(t *testing.T) {
 			t.Errorf("%s: a number is no number", locale)
 		}
 		_, main, _ := strings.Cut(page.Body, "<main")
-		charts := regexp.MustCompile(`(?s)<svg class="chart" role="img" aria-labelledby="(\w+)-title (\w+)-desc".*?<title id="(\w+)-title">([^<]+)</title><desc id="(\w+)-desc">([^<]+)</desc>`).FindAllStringSubmatch(main, -1)
+		charts := regexp.MustCompile(`(?s)<svg class="chart[^"]*" role="img" aria-labelledby="(\w+)-title (\w+)-desc".*?<title id="(\w+)-title">([^<]+)</title><desc id="(\w+)-desc">([^<]+)</desc>`).FindAllStringSubmatch(main, -1)
 		if len(charts) != 4 {
 			t.Errorf("%s: %d charts", locale, len(charts))
 		}
@@ -251,6 +251,34 @@ func TestTheCheckupComesFirst(t *testing.T) {
 			t.Errorf("after a sign-in from elsewhere: %q", got)
 		}
 		says(t, page, "Somebody signed in from a browser that was not known", `href="/security/history"`)
+		// The word that it was them clears it; it is recorded, once.
+		history := c.Get("/security/history").Want(http.StatusOK)
+		if n := strings.Count(history.Body, "Yes, it was me"); n != 1 {
+			t.Errorf("%d sign-ins to answer for", n)
+		}
+		c.Post("/security/history", map[string][]string{"csrf": {c.CSRF()}, "event": {"x"}}).Want(http.StatusBadRequest)
+		history.Submit("/security/history", "event", "1").Want(http.StatusSeeOther) // no such question
+		if got := items(c.Get("/security")); got != "new_signin no_codes u2f" {
+			t.Errorf("after another answer: %q", got)
+		}
+		number := regexp.MustCompile(`name="event" value="(\d+)"`).FindStringSubmatch(history.Body)
+		if number == nil {
+			t.Fatal("nothing to answer for")
+		}
+		for range 2 {
+			says(t, history.Submit("/security/history", "event", number[1]).Want(http.StatusSeeOther).Follow(), "We will not ask about that sign-in again", "Sign-in confirmed as your own")
+		}
+		if e, err := s.DB.Read(t.Context()).History(owner.Account, owner.ID, 0, 9, audit.SigninConfirm); err != nil || len(e) != 1 || e[0].Target != number[1] {
+			t.Errorf("events %v, %v", e, err)
+		}
+		if got := items(c.Get("/security")); got != "no_codes u2f" {
+			t.Errorf("after the answer: %q", got)
+		}
+		saysNot(t, c.Get("/security/history"), "Yes, it was me")
+		s.Put(func(tx *store.Tx) error { // another one
+			tx.Actor = audit.Actor{Kind: "owner", ID: string(owner.ID), Address: "198.51.100.7", UserAgent: agent}
+			return tx.Record(audit.Event{Account: owner.Account, Name: audit.ConsoleSignin, Identity: owner.ID, Target: "yet another", Details: map[string]string{"acr": "phr", "unusual": "device"}})
+		})
 		// One from this very browser, which was not known yet, is no news.
 		c = as(s, owner, factor.VirtualMFA)
 		s.Put(func(tx *store.Tx) error {

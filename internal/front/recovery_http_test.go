@@ -101,9 +101,19 @@ func TestACompletedSignInCancelsTheRecovery(t *testing.T) {
 	s := testkit.NewSite(t, storetest.SQLite, nil)
 	s.Account(alice, testkit.Password)
 	app := s.PutApp(alice)
-	path, _ := recovering(t, s)
 	c := s.Client()
 	half := c.Get("/signin").Submit("/signin", "username", alice, "password", testkit.Password).Want(http.StatusSeeOther)
+	help := strings.Replace(half.Header.Get("Location"), "/verify", "/help", 1)
+	saysNot(t, c.Get(help).Want(http.StatusOK), "is under way")
+	path, started := recovering(t, s)
+	// Whoever knows the password is told on the page that says what helps.
+	times := []string{started.OpensAt.UTC().Format(time.RFC3339), started.ExpiresAt.UTC().Format(time.RFC3339)}
+	says(t, c.Get(help).Want(http.StatusOK), "A recovery of your sign-in is under way", times[0], times[1])
+	s.Pass(recovery.DefaultWait)
+	half = c.Get("/signin").Submit("/signin", "username", alice, "password", testkit.Password).Want(http.StatusSeeOther)
+	open := c.Get(strings.Replace(half.Header.Get("Location"), "/verify", "/help", 1)).Want(http.StatusOK)
+	says(t, open, "lead to a new device already", times[1])
+	saysNot(t, open, times[0], started.Ticket)
 	if cancellations(t, s) != 0 {
 		t.Error("the password alone cancelled it")
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"countersign/internal/domain/account"
+	"countersign/internal/domain/audit"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
 	"countersign/internal/testkit"
@@ -296,7 +297,29 @@ func TestAdministratorsSeeRememberedDevicesAndForgetThem(t *testing.T) {
 		ticks(c, uma, app)
 		boss := signedInAs(s)
 		at := "/console/users/" + string(uma.ID)
-		says(t, boss.Get(at+"/sessions").Want(http.StatusOK), "Remembered devices", "About 127.0.0.1", "Until")
+		other := s.Client()
+		ticks(other, uma, app)
+		both, err := s.DB.Read(t.Context()).RememberedDevices(uma.Account, uma.ID)
+		if err != nil || len(both) != 2 {
+			t.Fatalf("%v, %v", both, err)
+		}
+		shown := boss.Get(at + "/sessions").Want(http.StatusOK)
+		says(t, shown, "Remembered devices", "About 127.0.0.1", "Until", `value="`+both[0].ID+`"`)
+		if n := strings.Count(shown.Body, "Forget all browsers"); n != 1 {
+			t.Errorf("%d ways to forget all", n)
+		}
+		one := shown.Submit(at+"/devices/forget", "device", both[0].ID).Want(http.StatusSeeOther)
+		if strings.HasPrefix(one.Header.Get("Location"), "/verify") {
+			one.ProveBySent("email", alice)
+		}
+		says(t, boss.Get(at+"/sessions").Want(http.StatusOK), "The browser is no longer remembered")
+		if left, err := s.DB.Read(t.Context()).RememberedDevices(uma.Account, uma.ID); err != nil || len(left) != 1 || left[0].ID != both[1].ID {
+			t.Errorf("of %v are left %v, %v", both, left, err)
+		}
+		if e, err := s.DB.Read(t.Context()).History(uma.Account, uma.ID, 0, 9, audit.RememberedForget); err != nil || len(e) != 1 || e[0].Target != both[0].ID || e[0].Actor.Name == uma.Name() {
+			t.Errorf("events %v, %v", e, err)
+		}
+		boss.Get(at+"/sessions").Submit(at+"/devices/forget", "device", both[0].ID).Want(http.StatusNotFound)
 		says(t, boss.Get(at+"/devices/forget").Want(http.StatusOK), "none is remembered any more")
 		asked := boss.Get(at + "/devices/forget").Submit(at + "/devices/forget").Want(http.StatusSeeOther)
 		if strings.HasPrefix(asked.Header.Get("Location"), "/verify") {

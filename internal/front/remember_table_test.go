@@ -302,6 +302,16 @@ var revocations = []struct {
 		token, err := sc.self.RemovePhone(ctx, sc.v, sc.who(sc.b, selfservice.RemovePhoneAction(phone)), phone.ID)
 		sc.holds(sc.b, token, err)
 	}, onlyB},
+	{"asking for a link to a new password, and opening it", asksForALink, everything},
+	{"a password reset by the link in the mail", resetsByLink, nothing},
+	{"a phone's activation link, sent and opened", looksAtActivation, everything},
+	{"a phone's activation link, confirmed", activates, nothing},
+	{"typing a security email", typesMailbox, everything},
+	{"binding a security email", bindsMailbox, onlyB},
+	{"binding a security email there", bindsMailboxThere, fate{restsA: true}},
+	{"changing the security email", changesMailbox, onlyB},
+	{"removing the security email", removesMailbox, onlyB},
+	{"an administrator taking the security email off", losesMailbox, nothing},
 	{"exchanging the app", func(sc *scene, ctx context.Context) {
 		device := "device-" + string(sc.uma.ID)
 		s := sc.who(sc.b, selfservice.BindAction(device))

@@ -192,51 +192,61 @@ func user(s *testkit.Site, owner account.Identity, name string, role account.Rol
 	return i
 }
 
+// Not in parallel: it measures.
 func TestEveryNameIsAnsweredAlikeByTheForgottenPassword(t *testing.T) {
-	s := testkit.NewSite(t, storetest.SQLite, nil)
-	s.Account(alice, testkit.Password)
-	var bodies []string
-	for _, who := range []string{alice, "alicf@example.com", "bob@nowhere.ram.localhost"} {
-		c := s.Client()
-		got := c.Get("/forgot").Submit("/forgot", "username", who).Want(http.StatusSeeOther)
-		bodies = append(bodies, got.Header.Get("Location")+masked(got.Follow().Want(http.StatusOK).Body))
+	for _, e := range []storetest.Engine{storetest.SQLite, storetest.Postgres} {
+		t.Run(string(e), func(t *testing.T) {
+			s := testkit.NewSite(t, e, nil)
+			s.Account(alice, testkit.Password)
+			var bodies []string
+			for _, who := range []string{alice, "alicf@example.com", "bob@nowhere.ram.localhost"} {
+				c := s.Client()
+				got := c.Get("/forgot").Submit("/forgot", "username", who).Want(http.StatusSeeOther)
+				bodies = append(bodies, got.Header.Get("Location")+masked(got.Follow().Want(http.StatusOK).Body))
+			}
+			if bodies[0] != bodies[1] || bodies[1] != bodies[2] {
+				t.Errorf("%q\n%q\n%q", bodies[0], bodies[1], bodies[2])
+			}
+			takesAsLong(t, s, alice, "alicf@example.com")
+		})
 	}
-	if bodies[0] != bodies[1] || bodies[1] != bodies[2] {
-		t.Errorf("%q\n%q\n%q", bodies[0], bodies[1], bodies[2])
-	}
+}
+
+// takesAsLong checks that a link is asked for as quickly under a name that is
+// known as under one that is not. What else the machine does makes some of them
+// slow; the quickest quarter says what they take. A difference that is there
+// stays when more are asked for.
+func takesAsLong(t *testing.T, s *testkit.Site, names ...string) {
+	t.Helper()
+	const pairs, rounds = 120, 3
 	c := s.Client()
 	csrf := c.CSRF()
-	asks := func(name string) time.Duration {
-		started := time.Now()
-		c.Post("/forgot", url.Values{"csrf": {csrf}, "username": {name}}).Want(http.StatusSeeOther)
-		return time.Since(started)
-	}
-	// A difference that is there is there every time; on a busy machine one
-	// shows now and then.
+	times := map[string][]time.Duration{}
 	for round := 1; ; round++ {
-		times := map[string][]time.Duration{}
-		const samples = 40
-		for n := range samples {
-			who := []string{alice, "alicf@example.com"}
-			if n%2 == 1 {
-				slices.Reverse(who)
+		sent := len(s.Messages(names[0]))
+		for range pairs {
+			s.Pass(15 * time.Minute) // each time a link is sent: the limits do not level it
+			slices.Reverse(names)
+			for _, name := range names {
+				started := time.Now()
+				c.Post("/forgot", url.Values{"csrf": {csrf}, "username": {name}}).Want(http.StatusSeeOther)
+				times[name] = append(times[name], time.Since(started))
 			}
-			for _, name := range who {
-				times[name] = append(times[name], asks(name))
-			}
-			s.Pass(13 * time.Minute) // each time a link is sent: the limits do not level it
 		}
-		median := func(name string) time.Duration {
+		if n := len(s.Messages(names[0])) - sent; n != pairs {
+			t.Fatalf("%d links of %d were sent: nothing is compared", n, pairs)
+		}
+		takes := func(name string) time.Duration {
 			slices.Sort(times[name])
-			return times[name][samples/2]
+			return times[name][len(times[name])/4]
 		}
-		known, unknown := median(alice), median("alicf@example.com")
+		known, unknown := takes(names[0]), takes(names[1])
 		difference := (known - unknown).Abs()
-		t.Logf("medians of %d: known %s, unknown %s, difference %s (%.1f %%)", samples, known, unknown, difference, 100*float64(difference)/float64(known))
-		if difference <= known/4+200*time.Microsecond {
+		t.Logf("quarters of %d: known %s, unknown %s, difference %s (%.1f %%)", len(times[names[0]]), known, unknown, difference, 100*float64(difference)/float64(known))
+		if difference <= known/6 {
 			return
 		}
-		if round == 5 {
+		if round == rounds {
 			t.Fatalf("known names take %s, unknown ones %s", known, unknown)
 		}
 	}

@@ -207,6 +207,9 @@ func TestTheSecurityEmailStandsInForADeviceOutOfReach(t *testing.T) {
 		says(t, help, "u***@m***.example", "changes no device", "10 recovery codes", "Room 4, extension 17", "24 hours", "Do not tell them to anybody")
 		saysNot(t, help, herMail, "Whoever runs this service")
 		sent := c.Get(at+"&method=email").Submit("/signin/verify/send", "method", "email").Want(http.StatusSeeOther).Follow()
+		if m := s.Messages(herMail)[0]; !strings.Contains(m.Text, "For: "+uma.Name()+"\n") || !strings.Contains(m.HTML, "For: "+uma.Name()) {
+			t.Errorf("the mail says not for whom the code is:\n%s", m.Text)
+		}
 		says(t, sent.Submit("/signin/verify", "code", wrongCode(s.SentCode(herMail))).Want(http.StatusUnauthorized), "u***@m***.example")
 		sent.Submit("/signin/verify", "code", s.SentCode(herMail)).Want(http.StatusSeeOther)
 		if got := level(t, c); got != policy.LevelEmail {

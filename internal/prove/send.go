@@ -164,6 +164,9 @@ func (p *Prover) await(ctx context.Context, id string) {
 // Send makes a code for a ceremony and puts it into the outbox, within a
 // write. The refusal of one that comes too soon is a value: the write goes on.
 func (p *Prover) Send(tx *store.Tx, v Visitor, i account.Identity, c ceremony.Ceremony, to Destination, why message.Purpose) (id string, refusal, err error) {
+	if to.Method == factor.Email && i.ID != "" && !i.IsOwner() && !to.New { // others may have their codes sent there too
+		why.Name = i.Name()
+	}
 	return p.SendAs(tx, v, i, c, to, func(code string, expires time.Time) (*message.Message, error) {
 		m := p.Service.Code(v.Locale, i.Account, to.recipient(), why, code, tx.Now, expires)
 		return &m, nil

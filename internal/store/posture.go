@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	canSignIn  = "COALESCE(p.state, '') = 'active'"
+	isEnabled  = "COALESCE(p.state, '') = 'active'"
 	hasDevice  = "(" + hasVirtualMFA + " OR " + hasPhone + " OR " + hasKey + ")"
 	codesOf    = "FROM recovery_code c WHERE c.account_id = i.account_id AND c.identity_id = i.id AND c.used_at = 0"
 	hasCode    = "EXISTS (SELECT 1 " + codesOf + ")"
@@ -19,10 +19,16 @@ const (
 	hasCopied  = "EXISTS (SELECT 1 " + keysOf + " AND k.copied_at > 0)"
 	// hasGuesses goes before the time after which a try has come back.
 	hasGuesses = "EXISTS (SELECT 1 FROM guess_budget g WHERE g.account_id = i.account_id AND g.identity_id = i.id AND g.tries_left = 0 AND g.refilled_at > "
+	// isLockedOut goes before the time: the password says nothing any more, or
+	// ran out before its first use, and nothing else is there.
+	isLockedOut = "(i.distrusted_at > 0 AND NOT " + hasDevice + " AND NOT " + hasMailbox + " OR NOT " + hasPasskey + " AND COALESCE(p.initial_until, 0) > 0 AND p.initial_until <= "
+	canSignIn   = isEnabled + " AND NOT " + isLockedOut + "$7)"
 
 	// riskCases are the users whom the overview counts at risk, as cases of what
 	// a list is asked for.
-	riskCases = " WHEN 'distrusted' THEN " + canSignIn + " AND i.distrusted_at > 0" +
+	riskCases = " WHEN 'distrusted' THEN " + isEnabled + " AND i.distrusted_at > 0" +
+		" WHEN 'locked_out' THEN " + isEnabled + " AND " + isLockedOut + "$7)" +
+		" WHEN 'can_sign_in' THEN " + canSignIn +
 		" WHEN 'no_codes' THEN " + canSignIn + " AND " + hasDevice + " AND NOT " + hasCode +
 		" WHEN 'unsaved_codes' THEN " + canSignIn + " AND " + hasUnsaved +
 		" WHEN 'counter_back' THEN " + canSignIn + " AND " + hasCopied +
@@ -30,24 +36,25 @@ const (
 		" WHEN 'never_used' THEN " + canSignIn + " AND i.last_signin_at = 0" +
 		" WHEN 'stale' THEN " + canSignIn + " AND i.last_signin_at > 0 AND i.last_signin_at <= $6"
 
-	// census is of those who can sign in. A phone counts where text messages are allowed.
-	census = `SELECT count(*), count(*) FILTER (WHERE v OR k OR u OR t AND s), count(*) FILTER (WHERE k OR u),
-			count(*) FILTER (WHERE k), count(*) FILTER (WHERE u), count(*) FILTER (WHERE v), count(*) FILTER (WHERE t),
-			count(*) FILTER (WHERE (v OR k OR u OR t AND s) AND c AND NOT n),
-			count(*) FILTER (WHERE role = 'administrator'), count(*) FILTER (WHERE role = 'administrator' AND (k OR u)),
-			count(*) FILTER (WHERE distrusted_at > 0), count(*) FILTER (WHERE b), count(*) FILTER (WHERE g), count(*) FILTER (WHERE NOT (v OR t OR k OR u)), count(*) FILTER (WHERE t AND NOT (v OR k OR u)),
-			count(*) FILTER (WHERE (v OR t OR k OR u) AND NOT c), count(*) FILTER (WHERE n),
-			count(*) FILTER (WHERE last_signin_at = 0), count(*) FILTER (WHERE last_signin_at > 0 AND last_signin_at <= $3)
-		FROM (SELECT i.role, i.last_signin_at, i.distrusted_at, ` + hasVirtualMFA + " AS v, " + hasPhone + " AS t, " + hasPasskey + " AS k, EXISTS (SELECT 1 " + keysOf + " AND k.app_id <> '') AS u, " +
-		hasCode + " AS c, " + hasUnsaved + " AS n, " + hasCopied + " AS b, " + hasGuesses + "$4) AS g, CAST($2 AS INTEGER) <> 0 AS s FROM identity i" + joinProfile + ofAccount + " AND " + canSignIn + ") who"
+	// census is of those who can sign in, but for what was reported and for those
+	// who are locked out. A phone counts where text messages are allowed.
+	ofThem = "count(*) FILTER (WHERE NOT l AND "
+	census = "SELECT " + ofThem + "TRUE), " + ofThem + "(v OR k OR u OR t AND s)), " + ofThem + "(k OR u)), " +
+		ofThem + "k), " + ofThem + "u), " + ofThem + "v), " + ofThem + "t), " + ofThem + "(v OR k OR u OR t AND s) AND c AND NOT n), " +
+		ofThem + "role = 'administrator'), " + ofThem + "role = 'administrator' AND (k OR u)), " +
+		"count(*) FILTER (WHERE distrusted_at > 0), " + ofThem + "b), " + ofThem + "g), count(*) FILTER (WHERE l), " +
+		ofThem + "NOT (v OR t OR k OR u)), " + ofThem + "t AND NOT (v OR k OR u)), " + ofThem + "(v OR t OR k OR u) AND NOT c), " + ofThem + "n), " +
+		ofThem + "last_signin_at = 0), " + ofThem + "last_signin_at > 0 AND last_signin_at <= $3) " +
+		"FROM (SELECT i.role, i.last_signin_at, i.distrusted_at, " + hasVirtualMFA + " AS v, " + hasPhone + " AS t, " + hasPasskey + " AS k, EXISTS (SELECT 1 " + keysOf + " AND k.app_id <> '') AS u, " +
+		hasCode + " AS c, " + hasUnsaved + " AS n, " + hasCopied + " AS b, " + hasGuesses + "$4) AS g, CAST($2 AS INTEGER) <> 0 AS s, " + isLockedOut + "$5) AS l FROM identity i" + joinProfile + ofAccount + " AND " + isEnabled + ") who"
 )
 
-// Census counts the RAM users of an account whose console sign-in is enabled.
+// Census counts the RAM users of an account who can sign in to the console.
 func (r *Reader) Census(a account.ID, allowSMS bool) (c posture.Census, err error) {
 	risks := make([]int, len(posture.Risks)) // in their order
-	err = r.row(census, []any{a, flag(allowSMS), micros(r.now().Add(-posture.IdleAfter)), micros(r.now().Add(-throttle.BudgetRefill))},
+	err = r.row(census, []any{a, flag(allowSMS), micros(r.now().Add(-posture.IdleAfter)), micros(r.now().Add(-throttle.BudgetRefill)), micros(r.now())},
 		&c.Users, &c.Protected, &c.Resistant, &c.Passkey, &c.U2F, &c.VirtualMFA, &c.SMS, &c.Coded, &c.Administrators, &c.AdministratorsResistant,
-		&risks[0], &risks[1], &risks[2], &risks[3], &risks[4], &risks[5], &risks[6], &risks[7], &risks[8])
+		&risks[0], &risks[1], &risks[2], &risks[3], &risks[4], &risks[5], &risks[6], &risks[7], &risks[8], &risks[9])
 	c.AtRisk = map[posture.Risk]int{}
 	for n, risk := range posture.Risks {
 		c.AtRisk[risk] = risks[n]

@@ -11,6 +11,8 @@ import (
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
+	"countersign/internal/domain/factor"
+	"countersign/internal/domain/policy"
 	"countersign/internal/domain/posture"
 	"countersign/internal/domain/throttle"
 	"countersign/internal/store"
@@ -46,7 +48,11 @@ func TestTheCensusCountsWhomTheListsShow(t *testing.T) {
 						if sometimes() {
 							state = account.ProfileInactive
 						}
-						if err := tx.SetProfile(u.Account, u.ID, account.Profile{State: state}); err != nil {
+						profile := account.Profile{State: state}
+						if sometimes() { // used in time, or not
+							profile.InitialUntil = now.Add(time.Duration(random.IntN(5)-2) * day)
+						}
+						if err := tx.SetProfile(u.Account, u.ID, profile); err != nil {
 							return err
 						}
 					}
@@ -81,6 +87,11 @@ func TestTheCensusCountsWhomTheListsShow(t *testing.T) {
 						}
 					}
 					if sometimes() {
+						if err := tx.BindSecurityEmail(u.Account, u.ID, "", store.SecurityEmail{ID: "m" + string(u.ID), Address: "m@example.org"}, errFirst); err != nil {
+							return err
+						}
+					}
+					if sometimes() {
 						return tx.SaveBudget(u.Account, u.ID, throttle.Budget{Left: random.IntN(2), RefilledAt: now.Add(-time.Duration(random.IntN(60)) * day)}, 0)
 					}
 					return nil
@@ -96,8 +107,8 @@ func TestTheCensusCountsWhomTheListsShow(t *testing.T) {
 			}
 		}
 		queries := map[posture.Risk]store.UserQuery{
-			posture.Distrusted: {Activity: "distrusted"}, posture.CounterBack: {Activity: "counter_back"}, posture.Guessed: {Activity: "guessed"}, posture.NoMFA: {Activity: "enabled", MFA: "none"},
-			posture.OnlySMS: {Activity: "enabled", MFA: "sms"}, posture.NoCodes: {Activity: "no_codes"}, posture.UnsavedCodes: {Activity: "unsaved_codes"}, posture.NeverUsed: {Activity: "never_used"}, posture.Idle: {Activity: "stale"},
+			posture.Distrusted: {Activity: "distrusted"}, posture.CounterBack: {Activity: "counter_back"}, posture.Guessed: {Activity: "guessed"}, posture.LockedOut: {Activity: "locked_out"},
+			posture.NoMFA: {Activity: "can_sign_in", MFA: "none"}, posture.OnlySMS: {Activity: "can_sign_in", MFA: "sms"}, posture.NoCodes: {Activity: "no_codes"}, posture.UnsavedCodes: {Activity: "unsaved_codes"}, posture.NeverUsed: {Activity: "never_used"}, posture.Idle: {Activity: "stale"},
 		}
 		r := w.Read(ctx())
 		for _, a := range accounts {
@@ -121,7 +132,12 @@ func TestTheCensusCountsWhomTheListsShow(t *testing.T) {
 					}
 				}
 				want := posture.Census{AtRisk: c.AtRisk}
-				err = r.EachUser(a, store.UserQuery{Activity: "enabled", Now: now}, func(u store.User) error {
+				err = r.EachUserFacts(a, now, func(u store.User, f policy.Facts) error {
+					f.Proofs = []factor.Proof{{Method: factor.Password, At: now}}
+					d := policy.SignIn(f) // which says who has a way in
+					if !u.Profile.Enabled() || d.Reason == policy.ErrDistrusted || d.Reason == policy.ErrInitialExpired && u.Passkeys == 0 {
+						return nil
+					}
 					add := func(n *int, when bool) {
 						if when {
 							*n++
@@ -144,7 +160,7 @@ func TestTheCensusCountsWhomTheListsShow(t *testing.T) {
 				if fmt.Sprint(want) != fmt.Sprint(c) || err != nil {
 					t.Errorf("with text messages %v: counted %+v, want %+v; %v", sms, c, want, err)
 				}
-				n, err := r.CountUsers(a, store.UserQuery{Activity: "enabled", MFA: "no_key", Now: now})
+				n, err := r.CountUsers(a, store.UserQuery{Activity: "can_sign_in", MFA: "no_key", Now: now})
 				if err != nil || n != c.Users-c.Resistant {
 					t.Errorf("%d without a key, %d of %d with one: %v", n, c.Resistant, c.Users, err)
 				}

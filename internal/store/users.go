@@ -27,7 +27,7 @@ type User struct {
 type UserQuery struct {
 	Search     string // in name, display name or comments; in any case, at least of ASCII
 	MFA        string // "none", "any", "passkey", "virtual_mfa", "sms" (only a phone), "no_key" (no passkey and no U2F key); else: all
-	Activity   string // "never", "idle30", "idle90", "disabled", "no_profile", "enabled", "reenrol", or of riskCases; else: all
+	Activity   string // "never", "idle30", "idle90", "disabled", "no_profile", "enabled", "can_sign_in", "reenrol", or of riskCases; else: all
 	Role       account.Role
 	Sort       string // "created", "last_signin"; else: by name
 	Descending bool
@@ -67,7 +67,7 @@ const (
 			WHEN 'passkey' THEN ` + hasPasskey + ` WHEN 'virtual_mfa' THEN ` + hasVirtualMFA + `
 			WHEN 'sms' THEN ` + hasPhone + ` AND NOT ` + hasVirtualMFA + ` AND NOT ` + hasKey + ` WHEN 'no_key' THEN NOT ` + hasKey + ` ELSE TRUE END
 		AND CASE $5 WHEN 'never' THEN i.last_signin_at = 0 WHEN 'idle' THEN ` + signedIn + ` <= $6
-			WHEN 'disabled' THEN COALESCE(p.state, '') IN ('inactive', 'idle') WHEN 'no_profile' THEN COALESCE(p.state, '') = '' WHEN 'enabled' THEN COALESCE(p.state, '') = 'active'
+			WHEN 'disabled' THEN COALESCE(p.state, '') IN ('inactive', 'idle') WHEN 'no_profile' THEN COALESCE(p.state, '') = '' WHEN 'enabled' THEN ` + isEnabled + `
 			WHEN 'reenrol' THEN ` + hasReenrol + riskCases + ` ELSE TRUE END`
 )
 
@@ -138,7 +138,7 @@ func (q UserQuery) args(a account.ID) []any {
 	case "idle":
 		activity = ""
 	}
-	return []any{a, q.Role, containing(q.Search), q.MFA, activity, idle}
+	return []any{a, q.Role, containing(q.Search), q.MFA, activity, idle, micros(q.Now)}
 }
 
 func (q UserQuery) order() string {
@@ -165,7 +165,7 @@ func (r *Reader) Users(a account.ID, q UserQuery) ([]User, error) {
 	if q.Limit <= 0 {
 		return r.users(q.text(), q.args(a)...)
 	}
-	return r.users(q.text()+" LIMIT $7 OFFSET $8", append(q.args(a), q.Limit, max(q.Offset, 0))...)
+	return r.users(q.text()+" LIMIT $8 OFFSET $9", append(q.args(a), q.Limit, max(q.Offset, 0))...)
 }
 
 const usersCount = "SELECT count(*) FROM identity i" + joinProfile + usersWhere

@@ -79,6 +79,7 @@ const (
 	PasswordReset  Name = "PasswordReset"        // by that link
 	NotMe          Name = "ReportNotMe"          // "This wasn't me"
 	CheckEnd       Name = "EndSecurityCheck"     // what is bound was looked through
+	SigninConfirm  Name = "ConfirmSignin"        // "Yes, it was me"; the target is its number
 
 	ReportGenerate Name = "GenerateCredentialReport"
 	ReportGet      Name = "GetCredentialReport"

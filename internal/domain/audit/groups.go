@@ -8,7 +8,7 @@ type Group struct {
 
 // Groups are all events, each in one group.
 var Groups = []Group{
-	{"signin", []Name{ConsoleSignin, PasswordAccepted, ConsoleSignout, SessionEnd, CodeSend, PasswordLock, CodeBudgetEmpty, DeviceReplay, RememberedAdd, RememberedForget, RememberedReplay}},
+	{"signin", []Name{ConsoleSignin, PasswordAccepted, ConsoleSignout, SigninConfirm, SessionEnd, CodeSend, PasswordLock, CodeBudgetEmpty, DeviceReplay, RememberedAdd, RememberedForget, RememberedReplay}},
 	{"verify", []Name{IdentityVerify}},
 	{"devices", []Name{MFABind, MFAUnbind, UserMFABind, UserMFAUnbind, MFAResynchronise, PasskeyCreate, PasskeyUpdate, PasskeyDelete, PasskeyCounter, U2FImport, U2FUpgrade, MobileBind, MobileModify, MobileUnbind,
 		SecurityEmailBind, SecurityEmailUnbind, ActivationSend, ActivationUse, ProtectionAdd, ProtectionModify, ProtectionRemove, RecoveryCodesCreate, DevicesForget}},

@@ -111,9 +111,9 @@ type Recipient struct {
 	To      string
 }
 
-// A Purpose is what a code is for: a message key, and what people call the
-// object.
-type Purpose struct{ Key, Object string }
+// A Purpose is what a code is for: a message key, what people call the object,
+// and who they are where several may share the mailbox.
+type Purpose struct{ Key, Object, Name string }
 
 // objectMaxRunes bounds what a message says of an object, whose name people choose.
 const objectMaxRunes = 40
@@ -159,10 +159,13 @@ func (s Service) Code(l *locale.Locale, of account.ID, to Recipient, why Purpose
 		m.Text = l.T("sms.code", "Code", code, "Service", s.Name, "Purpose", purpose) + "\n\n@" + s.host() + " #" + code
 		return m
 	}
-	s.write(&m, l, l.T("mail.code.subject", "Service", s.Name),
-		para(l.T("mail.code.text", "Code", code, "Service", s.Name, "Purpose", purpose)),
+	parts := []part{para(l.T("mail.code.text", "Code", code, "Service", s.Name, "Purpose", purpose))}
+	if why.Name != "" {
+		parts = append(parts, facts(l.T("mail.code.of", "Name", why.Name)))
+	}
+	s.write(&m, l, l.T("mail.code.subject", "Service", s.Name), append(parts,
 		para(l.T("mail.code.valid", "Count", minutes)),
-		para(l.T("mail.code.warning", "Service", s.Name)+" "+l.T("mail.code.not_asked."+why.circumstance())))
+		para(l.T("mail.code.warning", "Service", s.Name)+" "+l.T("mail.code.not_asked."+why.circumstance())))...)
 	return m
 }
 

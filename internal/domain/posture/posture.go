@@ -11,7 +11,8 @@ import (
 	"countersign/internal/domain/policy"
 )
 
-// A Census counts the RAM users of an account whose console sign-in is enabled.
+// A Census counts the RAM users of an account who can sign in to the console.
+// Those whose sign-in is enabled and who cannot are at risk, and nothing else.
 type Census struct {
 	Users     int
 	Protected int // something is bound, and allowed, with which they take a second step
@@ -33,6 +34,7 @@ const (
 	Distrusted   Risk = "distrusted"    // told us "this wasn't me", and has not been back since
 	CounterBack  Risk = "counter_back"  // a passkey may have been copied
 	Guessed      Risk = "guessed"       // so many wrong codes that more are asked for
+	LockedOut    Risk = "locked_out"    // sign-in is enabled, and nothing that they have leads in
 	NoMFA        Risk = "no_mfa"        // nothing is bound
 	OnlySMS      Risk = "only_sms"      // nothing but a phone
 	NoCodes      Risk = "no_codes"      // a device, and no recovery codes beside it
@@ -42,7 +44,7 @@ const (
 )
 
 // Risks are all of them, the gravest first.
-var Risks = []Risk{Distrusted, CounterBack, Guessed, NoMFA, OnlySMS, NoCodes, UnsavedCodes, NeverUsed, Idle}
+var Risks = []Risk{Distrusted, CounterBack, Guessed, LockedOut, NoMFA, OnlySMS, NoCodes, UnsavedCodes, NeverUsed, Idle}
 
 // IdleAfter is how long somebody may be away before that is worth a look.
 const IdleAfter = 90 * 24 * time.Hour
@@ -188,7 +190,10 @@ func (a Account) parts() []part {
 	open := flag("incidents", 5, grave == 0)
 	open.Missing = grave
 	if a.Users > 0 { // rules for nobody protect nobody
-		parts = append(parts, rule, open)
+		parts = append(parts, rule)
+	}
+	if a.Users+grave > 0 { // whoever reported something may be locked out
+		parts = append(parts, open)
 	}
 	return slices.DeleteFunc(parts, func(p part) bool { return p.all == 0 })
 }

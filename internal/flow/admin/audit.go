@@ -9,6 +9,7 @@ import (
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/policy"
+	"countersign/internal/fault"
 	"countersign/internal/prove"
 	"countersign/internal/store"
 )
@@ -147,8 +148,13 @@ func people(r *store.Reader, a account.ID, events []audit.Entry) (map[account.Id
 	return all, nil
 }
 
-// checkRest is how long what a look at the chain has found is not looked for again.
+// checkRest is how long what a look at the chain has found is not looked for
+// again: it reads all that was ever recorded.
 const checkRest = 10 * time.Second
+
+// ErrChecked says that somebody has just looked, lest what was found then is
+// taken for what is so now.
+var ErrChecked = fault.New(fault.Throttled, "audit.checked")
 
 // CheckAudit walks the chain of the account and keeps what it found.
 func (f *Flow) CheckAudit(ctx context.Context, v prove.Visitor, s prove.Signed) (c store.AuditCheck, err error) {
@@ -157,8 +163,13 @@ func (f *Flow) CheckAudit(ctx context.Context, v prove.Visitor, s prove.Signed) 
 	}
 	r, a := f.DB.Read(ctx), s.Identity.Account
 	c, err = r.AuditCheck(a)
-	if found, err := store.HasRow(err); err != nil || found && f.DB.Now().Sub(c.At) < checkRest {
+	found, err := store.HasRow(err)
+	if err != nil {
 		return c, err
+	}
+	if ago := f.DB.Now().Sub(c.At); found && ago < checkRest {
+		again := checkRest - ago
+		return c, ErrChecked.With("Count", int(ago/time.Second)).With("Again", int((again+time.Second-1)/time.Second)).After(again)
 	}
 	head, err := r.VerifyChain(a)
 	var broken *audit.ErrBroken

@@ -33,7 +33,8 @@ type Overview struct {
 	Risks    []AtRisk          // the gravest first
 	Kinds    []Kind
 	Report   store.CredentialReport
-	ReportAt time.Time // from when on a new one can be made
+	ReportAt time.Time        // from when on a new one can be made
+	Chain    store.AuditCheck // the last look at the audit; the zero one: nobody has looked
 	Now      time.Time
 }
 
@@ -56,8 +57,9 @@ var riskQueries = map[posture.Risk]store.UserQuery{
 	posture.Distrusted:   {Activity: "distrusted"},
 	posture.CounterBack:  {Activity: "counter_back"},
 	posture.Guessed:      {Activity: "guessed"},
-	posture.NoMFA:        {Activity: "enabled", MFA: "none"},
-	posture.OnlySMS:      {Activity: "enabled", MFA: "sms"},
+	posture.LockedOut:    {Activity: "locked_out"},
+	posture.NoMFA:        {Activity: "can_sign_in", MFA: "none"},
+	posture.OnlySMS:      {Activity: "can_sign_in", MFA: "sms"},
 	posture.NoCodes:      {Activity: "no_codes"},
 	posture.UnsavedCodes: {Activity: "unsaved_codes"},
 	posture.NeverUsed:    {Activity: "never_used"},
@@ -109,9 +111,14 @@ func (f *Flow) Overview(ctx context.Context, s prove.Signed) (o Overview, err er
 		o.Risks = append(o.Risks, one)
 	}
 	o.Kinds = []Kind{{factor.Passkey, o.Census.Passkey}, {factor.U2F, o.Census.U2F}, {factor.VirtualMFA, o.Census.VirtualMFA}, {factor.SMS, o.Census.SMS}, {"", o.Census.AtRisk[posture.NoMFA]}}
-	if o.Report, err = r.CredentialReport(a); err == nil && !o.Report.MadeAt.IsZero() {
+	if o.Report, err = r.CredentialReport(a); err != nil {
+		return o, err
+	}
+	if !o.Report.MadeAt.IsZero() {
 		o.ReportAt = o.Report.MadeAt.Add(posture.ReportEvery)
 	}
+	o.Chain, err = r.AuditCheck(a)
+	_, err = store.HasRow(err)
 	return o, err
 }
 

@@ -94,6 +94,40 @@ func TestTheOverviewNamesWhomItCounts(t *testing.T) {
 	})
 }
 
+// Whose first password ran out, or whose password says nothing any more, is not
+// one who can sign in.
+func TestWhoCannotSignInIsNotCountedAmongThoseWhoCan(t *testing.T) {
+	on(t, func(t *testing.T, c *scene) {
+		before := c.overview(c.owner).Census
+		late := c.user("late", account.Profile{State: account.ProfileActive, InitialUntil: c.Clock.Now()})
+		c.user("in-time", account.Profile{State: account.ProfileActive, InitialUntil: c.Clock.Now().Add(time.Second)})
+		robbed, held := c.User(c.owner, "robbed", account.User), c.User(c.owner, "held", account.User)
+		c.key(held, false)
+		for _, i := range []account.Identity{robbed, held} { // held proves more than a password
+			c.Put(func(tx *store.Tx) error { return tx.Distrust(i.ID) })
+		}
+		o := c.overview(c.owner)
+		if got := o.Census.Users - before.Users; got != 2 {
+			t.Errorf("%d more can sign in, want in-time and held", got)
+		}
+		names := map[posture.Risk]string{}
+		for _, r := range o.Risks {
+			for _, u := range r.First {
+				names[r.Risk] += u.UserName + " "
+			}
+		}
+		if names[posture.LockedOut] != "late robbed " || names[posture.Distrusted] != "held robbed " || strings.Contains(names[posture.NoMFA], "late") {
+			t.Errorf("at risk: %v", names)
+		}
+		c.Put(func(tx *store.Tx) error {
+			return tx.SetProfile(late.Account, late.ID, account.Profile{State: account.ProfileActive})
+		})
+		if got := c.overview(c.owner).Census.Users - before.Users; got != 3 {
+			t.Errorf("with a password that does not run out: %d", got)
+		}
+	})
+}
+
 // What the daily job keeps is what the days show afterwards, of each account.
 func TestDaysAreKept(t *testing.T) {
 	on(t, func(t *testing.T, c *scene) {

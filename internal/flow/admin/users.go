@@ -145,6 +145,17 @@ func ends(_ account.Identity, u store.User) (policy.Action, error) {
 	return EndUserSessions([]account.IdentityID{u.ID}, u.Name()), nil
 }
 
+// ForgetDevice has one browser of a user remembered no longer, and ends what
+// rests on it.
+func (f *Flow) ForgetDevice(ctx context.Context, v prove.Visitor, s prove.Signed, id account.IdentityID, device string) error {
+	return f.one(ctx, v, s, id, true, ends, func(tx *store.Tx, _ account.Identity, u store.User) error {
+		if err := tx.ForgetRemembered(u.ID, device, session.ErrNotRemembered); err != nil {
+			return err
+		}
+		return record(tx, u, audit.RememberedForget, device, nil)
+	})
+}
+
 // ForgetDevices makes every browser of a user an unknown one, and none is
 // remembered any more.
 func (f *Flow) ForgetDevices(ctx context.Context, v prove.Visitor, s prove.Signed, id account.IdentityID) error {

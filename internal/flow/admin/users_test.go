@@ -11,6 +11,7 @@ import (
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/factor"
+	"countersign/internal/domain/session"
 	"countersign/internal/flow/admin"
 	"countersign/internal/prove"
 	"countersign/internal/store"
@@ -274,6 +275,7 @@ func TestEndingSessionsOfUsers(t *testing.T) {
 		if err != nil || n != 0 {
 			t.Errorf("again: %d, %v", n, err)
 		}
+		c.want("a browser that is not remembered", c.f.ForgetDevice(c.ctx(), c.Visitor, s, c.bob.ID, "x"), session.ErrNotRemembered)
 		c.want("devices", c.f.ForgetDevices(c.ctx(), c.Visitor, s, c.bob.ID), nil)
 		c.last(c.bob, audit.DevicesForget)
 	})

@@ -138,19 +138,22 @@ func (f *Flow) request(tx *store.Tx, v prove.Visitor, i account.Identity, name s
 	if err != nil {
 		return err
 	}
+	// The same statements run for everybody: where there is nothing to do, on
+	// rows that nobody has.
+	var uncounted, dropped string
+	var voided account.IdentityID
+	var unlinked []byte
 	switch {
 	case why != nil && fits: // nothing goes out
-		err = tx.Uncount(throttle.SendScope)
+		uncounted = throttle.SendScope
 	case why == nil && !fits: // the link that is under way stays good
 		why = errTooSoon
 	}
-	if err != nil {
-		return err
-	}
 	if why == nil {
-		if err := tx.VoidLinks(i.ID, store.ResetLink); err != nil {
-			return err
-		}
+		voided = i.ID
+	}
+	if err := errors.Join(tx.Uncount(uncounted), tx.VoidLinks(voided, store.ResetLink)); err != nil {
+		return err
 	}
 	expires := tx.Now.Add(LinkLifetime)
 	l := store.Link{Kind: store.ResetLink, Account: i.Account, Identity: i.ID, Epoch: i.Epoch, Event: addressHash(address), Address: v.Address.String(), UserAgent: v.UserAgent, ExpiresAt: expires}
@@ -166,10 +169,11 @@ func (f *Flow) request(tx *store.Tx, v prove.Visitor, i account.Identity, name s
 	}
 	event := audit.Event{Account: i.Account, Name: audit.PasswordForgot, Identity: i.ID, Target: account.MaskEmail(name), Details: map[string]string{"to": account.MaskEmail(address)}}
 	if why != nil {
-		if err := errors.Join(tx.DropMessage(m.ID), tx.DropLink(token.Hash())); err != nil {
-			return err
-		}
+		dropped, unlinked = m.ID, token.Hash()
 		event.Refused, event.Details = why.Code, nil
+	}
+	if err := errors.Join(tx.DropMessage(dropped), tx.DropLink(unlinked)); err != nil {
+		return err
 	}
 	return tx.Record(event)
 }

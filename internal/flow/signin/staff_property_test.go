@@ -34,6 +34,7 @@ type member struct {
 	codes    []string     // of recovery
 	keys     []*possession
 	pending  bool // an administrator took the last device off
+	known    bool // somebody else knows the password: "This wasn't me"
 }
 
 // A held is a session, or a sign-in under way, and what was shown in it.
@@ -127,6 +128,7 @@ func (c *company) goesOn(h *held, p signin.Progress, err error) {
 	if h.over != "" {
 		c.r.Fatalf("a sign-in led to a session although %s", h.over)
 	}
+	c.trusted(h)
 	if settings, err := c.Read(ctx()).Settings(c.owner.Account); err != nil || h.alone && !settings.PasskeySignIn {
 		c.r.Fatalf("a session by a passkey alone although that is switched off, %v", err)
 	}
@@ -263,6 +265,8 @@ func (c *company) law() {
 		switch {
 		case h.over != "":
 			fail("although " + h.over)
+		case h.who.known:
+			fail("although somebody else knows the password")
 		case h.rests != nil && h.rests.ended:
 			fail("although " + h.rests.over)
 		case f.Profile.State != account.ProfileActive:
@@ -299,7 +303,7 @@ func TestNobodyRequiredToHaveMFAIsInASessionWithoutIt(t *testing.T) {
 			c := newCompany(w, r, reached)
 			steps := map[string]func(){
 				"sign in": c.begin, "sign in again": c.begin, "go on": c.goOn, "go on again": c.goOn, "go on once more": c.goOn, "bind": c.bindOwn, "attach": c.attachOwn, "sign in alone": c.alone, "make": c.makeOwn, "make again": c.makeOwn, "make once more": c.makeOwn, "remove": c.removeOwn, "replay": c.replays, "tick": c.ticksBox, "tick again": c.ticksBox, "come back": c.comesBack, "come back again": c.comesBack, "forget": c.removes, "unbind": c.unbindOwn, "mailbox": c.mailboxOwn, "mailbox again": c.mailboxOwn,
-				"sign out": c.signOut, "settings": c.settings, "profile": c.profile, "rescue": c.rescue, "": c.law,
+				"sign out": c.signOut, "settings": c.settings, "profile": c.profile, "rescue": c.rescue, "not me": c.notMe, "secure": c.comesToSecure, "": c.law,
 				"wait": func() {
 					w.Clock.Advance(rapid.SampledFrom([]time.Duration{time.Second, time.Minute, 5 * time.Minute, 20 * time.Minute, 50 * time.Minute, 24 * time.Hour, 90 * time.Hour}).Draw(c.r, "wait"))
 				},
@@ -315,6 +319,7 @@ func TestNobodyRequiredToHaveMFAIsInASessionWithoutIt(t *testing.T) {
 		t.Logf("reached: %v", reached)
 		for _, what := range []string{"in by bare", "remembered", "spared", "an old cookie", "a device is removed", "in by virtual_mfa", "in by sms", "in by email", "proved by email", "a mailbox is bound", "a mailbox is exchanged", "a mailbox is taken off", "in by recovery_code", "in by u2f", "in by passkey", "in by passkey alone", "switched off", "proved by passkey", "proved by u2f", "proved by ticket", "re-enrolled", "dropped", "deleted", "unbound", "settings", "in the grace", "required and proved", "ended by the rules",
 			"an app is bound in the wizard", "a phone is bound in the wizard", "an app is bound in a session", "an app is exchanged", "a phone is attached in a session",
+			"not me", "secured by its holder", "refused until an administrator helps",
 			"a passkey is made in the wizard", "a passkey is made in a session", "a U2F key becomes a passkey", "a key is removed"} {
 			if reached[what] == 0 {
 				t.Errorf("nothing ever came to %q: the sequences are no test", what)

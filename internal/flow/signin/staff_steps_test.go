@@ -76,6 +76,9 @@ func (c *company) goOnWith(h *held, ticks bool) {
 		if err == nil {
 			h.ticked = h.ticked || tick
 			c.proved(h, m, right)
+			if m == factor.RecoveryCode {
+				c.forgets(h.who, "a recovery code was used")
+			}
 		}
 		c.goesOn(h, p, err)
 	case policy.Bind:
@@ -85,8 +88,10 @@ func (c *company) goOnWith(h *held, ticks bool) {
 		if h.who.password == second {
 			next = testkit.Password
 		}
+		c.chooses(h)
 		p, err := c.SignIn.SetPassword(ctx(), v, h.token, next)
 		if err == nil {
+			c.chosen(h)
 			h.who.password = next
 			c.void(h.who, "the password was changed", h)
 		}
@@ -340,7 +345,7 @@ func (c *company) profile() {
 		}
 		_, err := c.admin.SetSignIn(ctx(), v, c.boss(admin.SetUserPassword(d)), m.ID, admin.ProfileChange{Enable: true, Password: next, Reset: rapid.Bool().Draw(c.r, "reset"), MFARequired: rapid.Bool().Draw(c.r, "required")})
 		if err == nil {
-			m.password = next
+			m.password, m.known = next, false
 			c.void(m, "an administrator set the password", nil)
 		}
 	case "sessions":

@@ -244,9 +244,17 @@ func (p *Pages) checkAudit(w http.ResponseWriter, r *http.Request, s prove.Signe
 		return err
 	}
 	if _, err := p.flow.CheckAudit(r.Context(), p.kit.Visitor(r), s); err != nil {
-		return err
+		data, failed := p.audit(w, r, s, auditQuery{})
+		if failed != nil {
+			return failed
+		}
+		status, ok := p.kit.Refuse(w, r, &data.Base, err)
+		if !ok {
+			return err
+		}
+		return p.auditLog.Render(w, r, status, data)
 	}
-	p.kit.SeeOther(w, r, auditPath+"#chain")
+	p.kit.Done(w, r, auditPath+"#chain", "audit_checked")
 	return nil
 }
 

@@ -182,11 +182,11 @@ func gainLink(m posture.Measure, o admin.Overview, s prove.Signed) string {
 	}
 	switch m.Key {
 	case "users_mfa":
-		return users(store.UserQuery{Activity: "enabled", MFA: "none"})
+		return users(store.UserQuery{Activity: "can_sign_in", MFA: "none"})
 	case "users_resistant":
-		return users(store.UserQuery{Activity: "enabled", MFA: "no_key"})
+		return users(store.UserQuery{Activity: "can_sign_in", MFA: "no_key"})
 	case "administrators_resistant":
-		return users(store.UserQuery{Activity: "enabled", MFA: "no_key", Role: account.Administrator})
+		return users(store.UserQuery{Activity: "can_sign_in", MFA: "no_key", Role: account.Administrator})
 	case "users_codes":
 		return either(posture.NoCodes, posture.UnsavedCodes)
 	case "users_idle":
@@ -202,6 +202,7 @@ var riskForms = map[posture.Risk]string{
 	posture.Distrusted:   "/activity",
 	posture.CounterBack:  "/authentication",
 	posture.Guessed:      "/signin",
+	posture.LockedOut:    "/signin",
 	posture.NoMFA:        "/signin",
 	posture.OnlySMS:      "/authentication",
 	posture.NoCodes:      "/authentication",

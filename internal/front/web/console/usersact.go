@@ -79,9 +79,13 @@ func (p *Pages) submitAsk(path string) postFunc {
 			return err
 		}
 		v, back, done := p.kit.Visitor(r), h.To(a.section), a.done
-		if one := f.Get("session"); one != "" && path == "sessions/end" {
-			err, done = p.flow.EndSession(r.Context(), v, s, h.D.ID, one), "user_session"
-		} else {
+		session, device := f.Get("session"), f.Get("device")
+		switch {
+		case session != "" && path == "sessions/end":
+			err, done = p.flow.EndSession(r.Context(), v, s, h.D.ID, session), "user_session"
+		case device != "" && path == "devices/forget":
+			err, done = p.flow.ForgetDevice(r.Context(), v, s, h.D.ID, device), "user_device"
+		default:
 			err = a.do(p.flow, r, v, s, h.D.ID)
 		}
 		if err != nil {

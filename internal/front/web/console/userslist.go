@@ -19,7 +19,7 @@ import (
 // What the filters of the list offer.
 var (
 	mfaFilters      = []string{"none", "any", "passkey", "virtual_mfa", "sms", "no_key"}
-	activityFilters = []string{"never", "idle30", "idle90", "enabled", "disabled", "no_profile", "reenrol", "distrusted", "counter_back", "guessed", "no_codes", "unsaved_codes", "never_used", "stale"}
+	activityFilters = []string{"never", "idle30", "idle90", "enabled", "can_sign_in", "disabled", "no_profile", "reenrol", "distrusted", "counter_back", "guessed", "locked_out", "no_codes", "unsaved_codes", "never_used", "stale"}
 	sorts           = []string{"name", "created", "last_signin"}
 	sizes           = []int{20, 50, 100}
 )

@@ -12,7 +12,9 @@ import (
 const (
 	chartTop  = 30 // room for a label above the highest mark
 	chartPlot = 150
-	chartFoot = 26 // for the labels below
+	chartWord = 20 // from one line of words to the next
+	chartEven = 5  // from the middle of a word to its foot
+	chartFoot = 30 // for the labels below
 )
 
 // A Series is one line, or one layer of columns, of a chart.
@@ -29,6 +31,7 @@ type Frame struct {
 	Grid            []Tick
 	From, To        string // the ends of the axis
 	FootY           int
+	Beside          bool // words stand left and right of the picture, not in it
 }
 
 // A Tick is a line across a chart with its value.
@@ -49,13 +52,14 @@ type LineChart struct {
 type LineMark struct {
 	Mark      int
 	Points    string // within 0 to Steps, and 0 to 100 downwards
-	Y, LabelY int    // of its end
+	Y, LabelY int    // of its end; the label is beside it, where no line runs
 	Label     string
 }
 
 // NewLineChart draws shares in percent. known is where the first value is.
 func NewLineChart(f Frame, known int, series ...Series) LineChart {
 	c := LineChart{Frame: f, Top: chartTop, Plot: chartPlot}
+	c.Beside = true
 	c.Height, c.FootY = chartTop+chartPlot+chartFoot, chartTop+chartPlot+chartFoot-6
 	for _, share := range []int{100, 50, 0} {
 		c.Grid = append(c.Grid, Tick{chartTop + chartPlot*(100-share)/100, strconv.Itoa(share) + " %"})
@@ -68,17 +72,16 @@ func NewLineChart(f Frame, known int, series ...Series) LineChart {
 		}
 		last := s.Values[len(s.Values)-1]
 		y := chartTop + chartPlot*(100-last)/100
-		c.Lines = append(c.Lines, LineMark{Mark: n, Points: strings.TrimSpace(points.String()), Y: y, LabelY: y - 10, Label: s.Now})
+		c.Lines = append(c.Lines, LineMark{Mark: n, Points: strings.TrimSpace(points.String()), Y: y, LabelY: y + chartEven, Label: s.Now})
 		c.Legend = append(c.Legend, LegendRow{n, s.Label, s.Now})
 	}
 	c.part()
 	return c
 }
 
-// part keeps the labels of two lines from covering each other: that of the
-// lower one goes below it, or both above where there is no room.
+// part keeps the labels of two lines from covering each other, and the words
+// at the foot.
 func (c *LineChart) part() {
-	const label = 22
 	if len(c.Lines) != 2 {
 		return
 	}
@@ -86,14 +89,10 @@ func (c *LineChart) part() {
 	if upper.Y > lower.Y {
 		upper, lower = lower, upper
 	}
-	if lower.LabelY-upper.LabelY >= label && lower.LabelY-upper.Y >= label {
-		return
+	if short := chartWord - (lower.Y - upper.Y); short > 0 {
+		lower.LabelY = min(lower.LabelY+short/2, chartTop+chartPlot+chartEven)
+		upper.LabelY = lower.LabelY - chartWord
 	}
-	if lower.Y+label <= chartTop+chartPlot {
-		lower.LabelY = lower.Y + label
-		return
-	}
-	upper.LabelY = min(upper.LabelY, lower.LabelY-label)
 }
 
 // A ColumnChart has a stack of numbers for every day.

@@ -25,6 +25,7 @@ type historyPage struct {
 type historyRow struct {
 	page.Happening
 	Ask bool // whether it was them
+	New bool // the answer is waited for
 }
 
 func (p *Pages) showHistory(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
@@ -42,11 +43,16 @@ func (p *Pages) showHistory(w http.ResponseWriter, r *http.Request, s prove.Sign
 	if err != nil {
 		return err
 	}
+	unknown, err := p.flow.NewSignIns(r.Context(), s)
+	if err != nil {
+		return err
+	}
 	fresh := p.kit.Now().Add(-selfservice.HistoryFresh)
 	data := historyPage{Base: p.kit.SignedBase(w, r, s), Days: int(selfservice.HistoryFresh.Hours() / 24), NotMine: notMinePath}
 	data.Wide = true
 	for _, e := range events {
 		row := historyRow{Happening: data.Happened(e, s.Identity.ID)}
+		row.New = unknown[e.Seq]
 		row.Ask = row.By == "" && e.At.After(fresh)
 		data.Events = append(data.Events, row)
 	}
@@ -54,4 +60,21 @@ func (p *Pages) showHistory(w http.ResponseWriter, r *http.Request, s prove.Sign
 		data.Older = events[len(events)-1].Seq
 	}
 	return p.history.Render(w, r, http.StatusOK, data)
+}
+
+// submitHistory takes the word that a sign-in was theirs.
+func (p *Pages) submitHistory(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
+	f, err := p.kit.Form(w, r)
+	if err != nil {
+		return err
+	}
+	seq, err := strconv.ParseInt(f.Get("event"), 10, 64)
+	if err != nil || seq < 1 {
+		return request.ErrMalformed
+	}
+	if err := p.flow.ConfirmSignIn(r.Context(), p.kit.Visitor(r), s, seq); err != nil {
+		return err
+	}
+	p.kit.Done(w, r, "/security/history", "signin_confirmed")
+	return nil
 }

@@ -188,6 +188,7 @@ func (p *Pages) Mount(t *request.Router) {
 	t.Handle("GET /security/devices", k.For(page.Anyone, "", p.showDevices))
 	t.Handle("POST /security/devices/forget", k.Gated(policy.ManageSessions, p.submitForget))
 	t.Handle("GET /security/history", k.For(page.Anyone, "", p.showHistory))
+	t.Handle("POST /security/history", k.For(page.Anyone, "", p.submitHistory))
 	t.Handle("GET /security/welcome", k.For(page.Anyone, "", p.showWelcome))
 	t.Handle("GET /security/reminder", k.For(page.Anyone, "", p.showReminder))
 	t.Handle("GET /verify", k.For(page.Anyone, "", p.showVerify))
