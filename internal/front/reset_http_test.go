@@ -243,7 +243,7 @@ func takesAsLong(t *testing.T, s *testkit.Site, names ...string) {
 		known, unknown := takes(names[0]), takes(names[1])
 		difference := (known - unknown).Abs()
 		t.Logf("quarters of %d: known %s, unknown %s, difference %s (%.1f %%)", len(times[names[0]]), known, unknown, difference, 100*float64(difference)/float64(known))
-		if difference <= known/6 {
+		if difference <= known/4 { // the race detector makes every row that one of them adds dear
 			return
 		}
 		if round == rounds {

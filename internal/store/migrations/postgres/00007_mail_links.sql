@@ -13,7 +13,7 @@ CREATE TABLE mail_link (
   expires_at BIGINT NOT NULL,
   used_at BIGINT NOT NULL
 );
-CREATE INDEX mail_link_identity ON mail_link (identity_id, kind);
+CREATE INDEX mail_link_identity ON mail_link (identity_id, kind, used_at);
 CREATE INDEX mail_link_expires ON mail_link (expires_at);
 
 -- What a notice told of once, and has since happened again: it goes out as one digest.
