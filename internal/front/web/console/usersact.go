@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"net/http"
 
 	"countersign/internal/domain/account"
@@ -45,6 +46,19 @@ var asks = map[string]ask{
 	}},
 }
 
+// A part is one of the things that an act takes as a whole: a field of the form
+// names it.
+type part struct {
+	field, done string
+	do          func(f *admin.Flow, ctx context.Context, v prove.Visitor, s prove.Signed, id account.IdentityID, one string) error
+}
+
+// parts are those acts that can be done to one thing, by the path of the whole.
+var parts = map[string]part{
+	"sessions/end":   {"session", "user_session", (*admin.Flow).EndSession},
+	"devices/forget": {"device", "user_device", (*admin.Flow).ForgetDevice},
+}
+
 func only(id account.IdentityID) []account.IdentityID { return []account.IdentityID{id} }
 
 type askPage struct {
@@ -79,13 +93,9 @@ func (p *Pages) submitAsk(path string) postFunc {
 			return err
 		}
 		v, back, done := p.kit.Visitor(r), h.To(a.section), a.done
-		session, device := f.Get("session"), f.Get("device")
-		switch {
-		case session != "" && path == "sessions/end":
-			err, done = p.flow.EndSession(r.Context(), v, s, h.D.ID, session), "user_session"
-		case device != "" && path == "devices/forget":
-			err, done = p.flow.ForgetDevice(r.Context(), v, s, h.D.ID, device), "user_device"
-		default:
+		if one, ok := parts[path]; ok && f.Get(one.field) != "" {
+			err, done = one.do(p.flow, r.Context(), v, s, h.D.ID, f.Get(one.field)), one.done
+		} else {
 			err = a.do(p.flow, r, v, s, h.D.ID)
 		}
 		if err != nil {
