@@ -112,6 +112,7 @@ var floors = []struct {
 	{"internal/flow/", 4},
 	{"internal/delivery", 4},
 	{"internal/prove", 3},
+	{"internal/store/engine", 1},
 	{"internal/store", 2},
 	{"internal/config", 2}, // it reads settings into words of the domain
 	{"internal/domain/", 1},

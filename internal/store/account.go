@@ -18,7 +18,7 @@ func (tx *Tx) AddIdentity(i account.Identity) error {
 	_, err := tx.exec(`INSERT INTO identity (account_id, id, role, email, email_key, email_confirmed_at, password_hash, password_changed_at, password_alone, locale, epoch, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		i.Account, i.ID, i.Role, i.Email, account.EmailKey(i.Email), micros(i.EmailConfirmedAt), i.PasswordHash, micros(i.PasswordChangedAt), flag(i.PasswordAlone), i.Locale, i.Epoch, micros(i.CreatedAt))
-	if err != nil && tx.db.dialect.taken(err) {
+	if err != nil && tx.db.engine.Taken(err) {
 		return account.ErrEmailTaken
 	}
 	return err
@@ -120,7 +120,7 @@ func (tx *Tx) ConfirmEmail(id account.IdentityID) error {
 // account.ErrEmailTaken if it serves another.
 func (tx *Tx) SetEmail(id account.IdentityID, email string) error {
 	err := tx.one(ErrNoRow, "UPDATE identity SET email = $2, email_key = $3, email_confirmed_at = $4 WHERE id = $1 AND role = 'owner'", id, email, account.EmailKey(email), micros(tx.Now))
-	if err != nil && tx.db.dialect.taken(err) {
+	if err != nil && tx.db.engine.Taken(err) {
 		return account.ErrEmailTaken
 	}
 	return err

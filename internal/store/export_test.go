@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"countersign/internal/store/engine"
 	"database/sql"
 	"strings"
 	"testing"
@@ -10,7 +11,7 @@ import (
 // An Explainer has the engine say how it would answer each query, and has it
 // answer those alone that do not look for identities.
 type Explainer struct {
-	queryer
+	engine.Queryer
 	t       testing.TB
 	explain string
 	Plans   []string
@@ -18,15 +19,15 @@ type Explainer struct {
 
 // Explain returns a reader whose queries are explained.
 func (db *DB) Explain(t testing.TB) (*Reader, *Explainer) {
-	e := &Explainer{queryer: db.read, t: t, explain: "EXPLAIN QUERY PLAN "}
-	if db.dialect.postgres {
+	e := &Explainer{Queryer: db.engine.Read, t: t, explain: "EXPLAIN QUERY PLAN "}
+	if db.engine.Postgres() {
 		e.explain = "EXPLAIN "
 	}
 	return &Reader{db: db, ctx: context.Background(), q: e}, e
 }
 
 func (e *Explainer) ask(query string, args []any) {
-	rows, err := e.queryer.QueryContext(context.Background(), e.explain+query, args...)
+	rows, err := e.Queryer.QueryContext(context.Background(), e.explain+query, args...)
 	if err != nil {
 		e.t.Fatalf("%v\n%s", err, query)
 	}
@@ -60,29 +61,20 @@ func (e *Explainer) context(ctx context.Context, query string) context.Context {
 
 func (e *Explainer) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	e.ask(query, args)
-	return e.queryer.QueryContext(e.context(ctx, query), query, args...)
+	return e.Queryer.QueryContext(e.context(ctx, query), query, args...)
 }
 
 func (e *Explainer) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	e.ask(query, args)
-	return e.queryer.QueryRowContext(e.context(ctx, query), query, args...)
+	return e.Queryer.QueryRowContext(e.context(ctx, query), query, args...)
 }
 
 // MigrateTo makes a database as an earlier version of the program left it.
 func MigrateTo(ctx context.Context, c Config, version int64) (err error) {
 	db := &DB{config: c}
-	if strings.HasPrefix(c.URL, "postgres") {
-		err = db.openPostgres(ctx)
-	} else {
-		err = db.openSQLite(ctx)
-	}
-	if err != nil {
+	if err := db.open(ctx); err != nil {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	p, err := db.provider()
-	if err == nil {
-		_, err = p.UpTo(ctx, version)
-	}
-	return err
+	return db.migrate(ctx, version)
 }

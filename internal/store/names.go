@@ -33,7 +33,7 @@ func (r *Reader) AccountByName(n account.SignInName) (a account.Account, err err
 // another's, or another's ID.
 func (tx *Tx) SetAlias(a account.ID, alias string) error {
 	err := tx.one(account.ErrAliasTaken, "UPDATE account SET alias = $2 WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM account other WHERE other.id = $2 AND other.id <> $1)", a, alias)
-	if err != nil && tx.db.dialect.taken(err) {
+	if err != nil && tx.db.engine.Taken(err) {
 		return account.ErrAliasTaken
 	}
 	return err
@@ -74,7 +74,7 @@ func (tx *Tx) AddDomainAlias(a account.ID, domain, code string) error {
 // account was first.
 func (tx *Tx) VerifyDomainAlias(a account.ID, domain string, gone error) error {
 	err := tx.one(gone, "UPDATE domain_alias SET verified_at = CASE WHEN verified_at > 0 THEN verified_at ELSE $3 END WHERE account_id = $1 AND domain = $2", a, domain, micros(tx.Now))
-	if err != nil && tx.db.dialect.taken(err) {
+	if err != nil && tx.db.engine.Taken(err) {
 		return account.ErrDomainTaken
 	}
 	return err

@@ -93,7 +93,7 @@ func (r *Reader) scanMessage(scan func(...any) error) (m message.Message, err er
 func (db *DB) ClaimMessage(ctx context.Context, lease time.Duration, channel message.Channel) (m message.Message, found bool, err error) {
 	err = db.Write(ctx, audit.Housekeeping("delivery"), func(tx *Tx) error {
 		skip := ""
-		if db.dialect.postgres {
+		if db.engine.Postgres() {
 			skip = " FOR UPDATE SKIP LOCKED"
 		}
 		m, err = tx.scanMessage(func(into ...any) error {

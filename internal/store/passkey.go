@@ -130,7 +130,7 @@ func (tx *Tx) MarkCopied(id string) error {
 // passkey.ErrNameTaken if another of the identity has the name.
 func (tx *Tx) RenamePasskey(a account.ID, i account.IdentityID, id, name string, gone error) error {
 	err := tx.one(gone, "UPDATE passkey SET name = $4, name_key = $5 WHERE account_id = $1 AND identity_id = $2 AND id = $3", a, i, id, name, passkeyKey(name))
-	if err != nil && tx.db.dialect.taken(err) {
+	if err != nil && tx.db.engine.Taken(err) {
 		return passkey.ErrNameTaken
 	}
 	return err

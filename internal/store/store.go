@@ -12,17 +12,14 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/fault"
 	"countersign/internal/secret"
+	"countersign/internal/store/engine"
 )
 
 //go:embed migrations
@@ -58,13 +55,8 @@ const DefaultSuffix = "ram.localhost"
 // A DB is an open store.
 type DB struct {
 	Reader
-	config  Config
-	dialect dialect
-	write   *sql.DB
-	read    *sql.DB
-	reader  queryer // of read
-	begin   func(ctx context.Context) (transaction, error)
-	closers []func() error
+	config Config
+	engine *engine.Engine
 
 	woken chan struct{}
 
@@ -84,83 +76,50 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 		c.Suffix = DefaultSuffix
 	}
 	db := &DB{config: c, woken: make(chan struct{}, 1), sessions: newSessionCache()}
-	var err error
-	if strings.HasPrefix(c.URL, "postgres://") || strings.HasPrefix(c.URL, "postgresql://") {
-		err = db.openPostgres(ctx)
-	} else {
-		err = db.openSQLite(ctx)
+	if err := db.open(ctx); err != nil {
+		return nil, err
 	}
+	db.Reader = Reader{db: db, ctx: nil, q: db.engine.Reader}
+	err := db.migrate(ctx, 0)
 	if err == nil {
-		db.Reader = Reader{db: db, ctx: nil, q: db.reader}
-		if err = db.migrate(ctx); err == nil {
-			err = db.checkKeys(ctx)
-		}
+		err = db.checkKeys(ctx)
 	}
 	if err != nil {
-		_ = db.Close()
-		return nil, err
+		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
+func (db *DB) open(ctx context.Context) (err error) {
+	db.engine, err = engine.Open(ctx, engine.Config{URL: db.config.URL, Isolation: db.config.Isolation})
+	return err
+}
+
+// migrate brings the schema up to the version numbered; 0: the newest.
+func (db *DB) migrate(ctx context.Context, version int64) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	return db.engine.Migrate(ctx, files, version)
+}
+
 // Close closes the database.
-func (db *DB) Close() error {
-	var errs []error
-	for _, c := range db.closers {
-		errs = append(errs, c())
-	}
-	for _, d := range []*sql.DB{db.read, db.write} {
-		if d != nil {
-			errs = append(errs, d.Close())
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (db *DB) provider() (*goose.Provider, error) {
-	files, err := fs.Sub(migrations, "migrations/"+db.dialect.name)
-	if err != nil {
-		return nil, err
-	}
-	var options []goose.ProviderOption
-	if db.dialect.postgres {
-		locker, err := lock.NewPostgresSessionLocker()
-		if err != nil {
-			return nil, err
-		}
-		options = append(options, goose.WithSessionLocker(locker))
-	}
-	return goose.NewProvider(db.dialect.goose, db.write, files, options...)
-}
-
-var migrating sync.Mutex // SQLite has no lock of its own for this
-
-func (db *DB) migrate(ctx context.Context) error {
-	migrating.Lock()
-	defer migrating.Unlock()
-	p, err := db.provider()
-	if err != nil {
-		return fmt.Errorf("prepare the migrations: %w", err)
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrate the database: %w", err)
-	}
-	return nil
-}
+func (db *DB) Close() error { return db.engine.Close() }
 
 // Ready reports whether the database answers.
 func (db *DB) Ready(ctx context.Context) error {
 	var one int
-	return db.fault(db.read.QueryRowContext(ctx, "SELECT count(*) FROM keyring_check").Scan(&one))
+	return db.fault(db.engine.Read.QueryRowContext(ctx, "SELECT count(*) FROM keyring_check").Scan(&one))
 }
 
 func (db *DB) checkKeys(ctx context.Context) error {
 	at := secret.Place{Table: "keyring_check", Row: "database", Column: "sealed"}
 	var s secret.Sealed
-	err := db.read.QueryRowContext(ctx, "SELECT key_id, sealed FROM keyring_check WHERE name = 'database'").Scan(&s.KeyID, &s.Box)
+	err := db.engine.Read.QueryRowContext(ctx, "SELECT key_id, sealed FROM keyring_check WHERE name = 'database'").Scan(&s.KeyID, &s.Box)
 	if errors.Is(err, sql.ErrNoRows) {
 		s = db.config.Keys.Seal(at, []byte("countersign"))
-		_, err = db.write.ExecContext(ctx, "INSERT INTO keyring_check (name, key_id, sealed) VALUES ('database', $1, $2) ON CONFLICT (name) DO NOTHING", s.KeyID, s.Box)
+		_, err = db.engine.Write.ExecContext(ctx, "INSERT INTO keyring_check (name, key_id, sealed) VALUES ('database', $1, $2) ON CONFLICT (name) DO NOTHING", s.KeyID, s.Box)
 		return err
 	}
 	if err != nil {
@@ -182,7 +141,7 @@ func (db *DB) fault(err error) error {
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNoRow
 	}
-	return fmt.Errorf("%w: %s: %w", ErrUnavailable, db.dialect.name, err)
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, db.engine.Name(), err)
 }
 
 // A Tx is one write under way. Its time stands still.
@@ -197,13 +156,6 @@ type Tx struct {
 // OnDone has f called once the write is committed.
 func (tx *Tx) OnDone(f func()) { tx.onDone = append(tx.onDone, f) }
 
-// A transaction is one write under way on either engine.
-type transaction interface {
-	queryer
-	Commit() error
-	Rollback() error
-}
-
 // attempts bounds how often a write is tried again after it lost a race.
 const attempts = 200
 
@@ -213,7 +165,7 @@ const attempts = 200
 func (db *DB) Write(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) error {
 	for try := 1; ; try++ {
 		err := db.writeOnce(ctx, actor, f)
-		if err == nil || try == attempts || !(errors.Is(err, errLost) || db.dialect.again(err)) {
+		if err == nil || try == attempts || !(errors.Is(err, errLost) || db.engine.Again(err)) {
 			return db.fault(err)
 		}
 		pause := time.Duration(rand.Int64N(int64(time.Millisecond) * int64(min(try, 20)))) //nolint:gosec // spreads retries, no secret
@@ -226,7 +178,7 @@ func (db *DB) Write(ctx context.Context, actor audit.Actor, f func(tx *Tx) error
 }
 
 func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) error {
-	t, err := db.begin(ctx)
+	t, err := db.engine.Begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -248,18 +200,11 @@ func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, f func(tx *Tx) e
 	return nil
 }
 
-// queryer is what *sql.DB and *sql.Tx have in common.
-type queryer interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}
-
 // A Reader reads: within a transaction as Tx, outside one through DB.Read.
 type Reader struct {
 	db  *DB
 	ctx context.Context // lives exactly as long as one call
-	q   queryer
+	q   engine.Queryer
 
 	peek bool
 
@@ -285,7 +230,7 @@ func (tx *Tx) Peek() *Reader {
 
 // Read returns a reader outside any transaction.
 func (db *DB) Read(ctx context.Context) *Reader {
-	return &Reader{db: db, ctx: ctx, q: db.reader}
+	return &Reader{db: db, ctx: ctx, q: db.engine.Reader}
 }
 
 func (r *Reader) row(query string, args []any, into ...any) error {
@@ -311,7 +256,7 @@ func (r *Reader) each(query string, args []any, f func(scan func(into ...any) er
 func (tx *Tx) exec(query string, args ...any) (int64, error) {
 	res, err := tx.q.ExecContext(tx.ctx, query, args...)
 	if err != nil {
-		if tx.db.dialect.again(err) {
+		if tx.db.engine.Again(err) {
 			return 0, err // the whole transaction is tried again
 		}
 		return 0, err
@@ -331,7 +276,7 @@ func (tx *Tx) one(refused error, query string, args ...any) error {
 
 // forUpdate locks the rows of a SELECT where the dialect needs it said.
 func (r *Reader) forUpdate() string {
-	if _, inTx := r.q.(transaction); inTx && !r.peek && r.db.dialect.postgres {
+	if _, inTx := r.q.(engine.Transaction); inTx && !r.peek && r.db.engine.Postgres() {
 		return " FOR UPDATE"
 	}
 	return ""

@@ -40,7 +40,7 @@ func (tx *Tx) UpdateUser(i account.Identity) error {
 			email_confirmed_at = CASE WHEN email = $9 THEN email_confirmed_at ELSE 0 END, email = $9
 		WHERE account_id = $1 AND id = $2 AND role <> 'owner'`,
 		i.Account, i.ID, userKey(i), i.UserName, account.UserNameKey(i.UserName), i.DisplayName, i.Comments, i.Role, i.Email)
-	if err != nil && tx.db.dialect.taken(err) {
+	if err != nil && tx.db.engine.Taken(err) {
 		return account.ErrUserNameTaken
 	}
 	return err

@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"context"
@@ -15,15 +15,6 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// A dialect is what differs between the engines.
-type dialect struct {
-	name     string
-	postgres bool
-	goose    goose.Dialect
-	again    func(error) bool // the transaction lost a race and may be tried again
-	taken    func(error) bool // a UNIQUE constraint refused the row
-}
-
 var sqliteDialect = dialect{
 	name:  "sqlite",
 	goose: goose.DialectSQLite3,
@@ -39,9 +30,9 @@ var sqliteDialect = dialect{
 
 // openSQLite uses one connection for writing, so that writers queue in this
 // process instead of at the file, and several for reading.
-func (db *DB) openSQLite(ctx context.Context) error {
-	db.dialect = sqliteDialect
-	if err := private(db.config.URL); err != nil {
+func (e *Engine) openSQLite(ctx context.Context, path string) error {
+	e.dialect = sqliteDialect
+	if err := private(path); err != nil {
 		return err
 	}
 	open := func(connections int, more url.Values) (*sql.DB, error) {
@@ -49,7 +40,7 @@ func (db *DB) openSQLite(ctx context.Context) error {
 		for k, v := range more {
 			q[k] = append(q[k], v...)
 		}
-		d, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: db.config.URL}).EscapedPath(), RawQuery: q.Encode()}).String())
+		d, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String())
 		if err != nil {
 			return nil, err
 		}
@@ -57,25 +48,25 @@ func (db *DB) openSQLite(ctx context.Context) error {
 		d.SetMaxIdleConns(connections)
 		if err := d.PingContext(ctx); err != nil {
 			_ = d.Close()
-			return nil, fmt.Errorf("open %s: %w", db.config.URL, err)
+			return nil, fmt.Errorf("open %s: %w", path, err)
 		}
 		return d, nil
 	}
 	var err error
-	if db.write, err = open(2, url.Values{"_txlock": {"immediate"}}); err != nil { // one of them for migrations
+	if e.Write, err = open(2, url.Values{"_txlock": {"immediate"}}); err != nil { // one of them for migrations
 		return err
 	}
-	if db.read, err = open(max(4, runtime.GOMAXPROCS(0)), url.Values{"_pragma": {"query_only(1)"}}); err != nil {
+	if e.Read, err = open(max(4, runtime.GOMAXPROCS(0)), url.Values{"_pragma": {"query_only(1)"}}); err != nil {
 		return err
 	}
-	db.reader = &preparing{prepare: db.read.PrepareContext, queryer: db.read}
-	conn, err := db.write.Conn(ctx)
+	e.Reader = &preparing{prepare: e.Read.PrepareContext, Queryer: e.Read}
+	conn, err := e.Write.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	db.closers = append(db.closers, conn.Close)
-	w := &sqliteWriter{preparing: preparing{prepare: conn.PrepareContext, queryer: conn}, free: make(chan struct{}, 1)}
-	db.begin = w.begin
+	e.closers = append(e.closers, conn.Close)
+	w := &sqliteWriter{preparing: preparing{prepare: conn.PrepareContext, Queryer: conn}, free: make(chan struct{}, 1)}
+	e.begin = w.begin
 	return nil
 }
 
@@ -100,7 +91,7 @@ func private(path string) error {
 // preparing keeps the statements it has prepared: their texts are few and
 // fixed, and SQLite takes longer to read a statement than to run it.
 type preparing struct {
-	queryer
+	Queryer
 	prepare    func(ctx context.Context, query string) (*sql.Stmt, error)
 	statements sync.Map // *sql.Stmt by text
 }
@@ -131,7 +122,7 @@ func (p *preparing) QueryContext(ctx context.Context, query string, args ...any)
 func (p *preparing) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	s, err := p.statement(query)
 	if err != nil {
-		return p.queryer.QueryRowContext(ctx, query, args...) // says the same
+		return p.Queryer.QueryRowContext(ctx, query, args...) // says the same
 	}
 	return s.QueryRowContext(ctx, args...)
 }
@@ -150,7 +141,7 @@ type sqliteWriter struct {
 	free chan struct{} // holds a token while a transaction is under way
 }
 
-func (w *sqliteWriter) begin(ctx context.Context) (transaction, error) {
+func (w *sqliteWriter) begin(ctx context.Context) (Transaction, error) {
 	select {
 	case w.free <- struct{}{}:
 	case <-ctx.Done():

@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"context"
@@ -27,9 +27,9 @@ var postgresDialect = dialect{
 	},
 }
 
-func (db *DB) openPostgres(ctx context.Context) error {
-	db.dialect = postgresDialect
-	c, err := pgx.ParseConfig(db.config.URL)
+func (e *Engine) openPostgres(ctx context.Context, config Config) error {
+	e.dialect = postgresDialect
+	c, err := pgx.ParseConfig(config.URL)
 	if err != nil {
 		return errors.New("the database URL cannot be read") // the parser's words may hold the password
 	}
@@ -37,9 +37,9 @@ func (db *DB) openPostgres(ctx context.Context) error {
 	d.SetMaxOpenConns(16)
 	d.SetMaxIdleConns(16)
 	d.SetConnMaxIdleTime(5 * time.Minute)
-	db.write, db.read, db.reader = d, d, d
-	db.begin = func(ctx context.Context) (transaction, error) {
-		return d.BeginTx(ctx, &sql.TxOptions{Isolation: db.config.Isolation})
+	e.Write, e.Read, e.Reader = d, d, d
+	e.begin = func(ctx context.Context) (Transaction, error) {
+		return d.BeginTx(ctx, &sql.TxOptions{Isolation: config.Isolation})
 	}
 	if err := d.PingContext(ctx); err != nil {
 		return fmt.Errorf("reach PostgreSQL at %s:%d: %w", c.Host, c.Port, err)

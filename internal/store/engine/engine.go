@@ -1,0 +1,143 @@
+// Package engine is the database under the store: SQLite or PostgreSQL, its
+// connections, its transactions and its schema. It knows no table.
+package engine
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+// A Config says where the database is.
+type Config struct {
+	URL       string             // postgres://…, or the path of an SQLite file
+	Isolation sql.IsolationLevel // of writes on PostgreSQL; zero: READ COMMITTED
+}
+
+// IsPostgres reports whether a URL means PostgreSQL.
+func IsPostgres(url string) bool {
+	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
+}
+
+// A Queryer runs statements: *sql.DB and *sql.Tx do.
+type Queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// A Transaction is one write under way on either engine.
+type Transaction interface {
+	Queryer
+	Commit() error
+	Rollback() error
+}
+
+// A dialect is what differs between the engines.
+type dialect struct {
+	name     string
+	postgres bool
+	goose    goose.Dialect
+	again    func(error) bool
+	taken    func(error) bool
+}
+
+// An Engine is an open database.
+type Engine struct {
+	Write  *sql.DB
+	Read   *sql.DB
+	Reader Queryer // of Read
+
+	dialect dialect
+	begin   func(ctx context.Context) (Transaction, error)
+	closers []func() error
+}
+
+// Open opens the database at a URL.
+func Open(ctx context.Context, c Config) (e *Engine, err error) {
+	e = &Engine{}
+	if IsPostgres(c.URL) {
+		err = e.openPostgres(ctx, c)
+	} else {
+		err = e.openSQLite(ctx, c.URL)
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// Close closes the database.
+func (e *Engine) Close() error {
+	var errs []error
+	for _, c := range e.closers {
+		errs = append(errs, c())
+	}
+	for _, d := range []*sql.DB{e.Read, e.Write} {
+		if d != nil {
+			errs = append(errs, d.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Name is what the engine is called.
+func (e *Engine) Name() string { return e.dialect.name }
+
+// Postgres reports whether it is PostgreSQL.
+func (e *Engine) Postgres() bool { return e.dialect.postgres }
+
+// Begin begins a write. On SQLite one is under way at a time.
+func (e *Engine) Begin(ctx context.Context) (Transaction, error) { return e.begin(ctx) }
+
+// Again reports whether an error says that a transaction lost a race, and may
+// be tried again.
+func (e *Engine) Again(err error) bool { return e.dialect.again(err) }
+
+// Taken reports whether an error says that a UNIQUE constraint refused a row.
+func (e *Engine) Taken(err error) bool { return e.dialect.taken(err) }
+
+// provider has the migrations of this engine, in the folder of its name.
+func (e *Engine) provider(files fs.FS) (*goose.Provider, error) {
+	files, err := fs.Sub(files, e.dialect.name)
+	if err != nil {
+		return nil, err
+	}
+	var options []goose.ProviderOption
+	if e.dialect.postgres {
+		locker, err := lock.NewPostgresSessionLocker()
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, goose.WithSessionLocker(locker))
+	}
+	return goose.NewProvider(e.dialect.goose, e.Write, files, options...)
+}
+
+var migrating sync.Mutex // SQLite has no lock of its own for this
+
+// Migrate brings the schema up to the version numbered; 0: the newest.
+func (e *Engine) Migrate(ctx context.Context, files fs.FS, version int64) error {
+	migrating.Lock()
+	defer migrating.Unlock()
+	p, err := e.provider(files)
+	if err != nil {
+		return fmt.Errorf("prepare the migrations: %w", err)
+	}
+	if version == 0 {
+		_, err = p.Up(ctx)
+	} else {
+		_, err = p.UpTo(ctx, version)
+	}
+	if err != nil {
+		return fmt.Errorf("migrate the database: %w", err)
+	}
+	return nil
+}
