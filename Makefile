@@ -5,7 +5,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 
 .PHONY: help
 help: ## Print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## Build and run on this machine, in development mode (LISTEN=localhost:8080 DATA=./data)
@@ -15,6 +15,10 @@ run: build ## Build and run on this machine, in development mode (LISTEN=localho
 build: ## Build the one static binary, bin/countersign
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/countersign ./cmd/countersign
 
+.PHONY: deb
+deb: build ## Build a Debian package of it, in bin/
+	scripts/deb
+
 .PHONY: test
 test: ## Test everything, all but the browser's tours with the race detector; installs what it needs on Debian
 	scripts/install-test-tools
@@ -23,6 +27,11 @@ test: ## Test everything, all but the browser's tours with the race detector; in
 	go tool staticcheck ./...
 	COUNTERSIGN_TEST_COMPLETE=1 scripts/with-postgres go test -race -shuffle=on -timeout 30m $$(go list ./... | grep -v /internal/browsertest)
 	COUNTERSIGN_TEST_COMPLETE=1 scripts/with-postgres go test -shuffle=on -timeout 30m ./internal/browsertest
+
+.PHONY: test-faults
+test-faults: ## Test at length what goes wrong: nodes and databases that are stopped, killed, cut off
+	scripts/install-test-tools
+	COUNTERSIGN_TEST_FAULTS=1 COUNTERSIGN_TEST_COMPLETE=1 scripts/with-postgres go test -count=1 -timeout 60m $$(grep -rl COUNTERSIGN_TEST_FAULTS --include='*_test.go' internal cmd | xargs -n 1 dirname | sort -u | sed 's,^,./,')
 
 .PHONY: quick
 quick: ## Test what needs nothing but Go: SQLite, no browser
@@ -47,6 +56,10 @@ fuzz: ## Fuzz every target for 20 seconds
 .PHONY: golden
 golden: ## Write generated pages and transcripts anew; review the difference like code
 	go test ./internal/archtest ./cmd/countersign -update
+
+.PHONY: tables
+tables: ## Take numbering plans, words and names of countries from their libraries anew; review the difference like code
+	go test ./internal/domain/dialplan ./internal/domain/guess ./internal/locale -run 'Table|Words|Countries' -update
 
 .PHONY: fmt
 fmt: ## Format the code

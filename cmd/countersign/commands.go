@@ -3,10 +3,9 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"os"
-	"runtime/debug"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"countersign/internal/config"
 	"countersign/internal/domain/account"
@@ -20,6 +19,12 @@ import (
 type serveCmd struct{}
 
 func (serveCmd) Run(w *world) error {
+	if err := w.config.Check(); err != nil {
+		return err
+	}
+	if err := server.Await(w.ctx, *w.config, w.logger()); err != nil {
+		return err
+	}
 	s, err := w.open()
 	if err != nil {
 		return err
@@ -32,7 +37,7 @@ func (serveCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
-	limitMemory(w.config.Argon2)
+	frugal()
 	if w.config.Dev {
 		fmt.Fprintln(w.out, "Development mode: nothing is really sent, and the clock can be moved. For this machine only.")
 		fmt.Fprintf(w.out, "Messages: %s/dev/outbox\n", w.config.PublicURL)
@@ -53,16 +58,8 @@ func (serveCmd) Run(w *world) error {
 	if setup != "" {
 		fmt.Fprintf(w.out, "Create the first account (link works once, for 24 hours): %s\n", setup)
 	}
+	defer time.AfterFunc(settling, settle).Stop()
 	return s.Serve(w.ctx, l)
-}
-
-// limitMemory has the collector keep garbage within what the password hashes
-// of the moment and the rest need, unless the operator says otherwise: their
-// buffers are large and short-lived.
-func limitMemory(a config.Argon2) {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(48<<20 + int64(a.AtOnce+1)*int64(a.Memory)<<10)
-	}
 }
 
 type accountCmd struct {

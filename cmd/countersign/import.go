@@ -4,14 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 
+	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/flow/imports"
+	"countersign/internal/store"
 )
 
 type importCmd struct {
-	U2F importU2FCmd `cmd:"" name:"u2f" help:"Bind security keys of the old type (U2F) that a file describes."`
+	Users importUsersCmd `cmd:"" help:"Make RAM users of the people in a file, with their password hashes and virtual MFA."`
+	U2F   importU2FCmd   `cmd:"" name:"u2f" help:"Bind security keys of the old type (U2F) that a file describes."`
 }
 
 type importU2FCmd struct {
@@ -23,15 +29,11 @@ type importU2FCmd struct {
 const badLinesMost = 50
 
 func (c importU2FCmd) Run(w *world) error {
-	in := w.in
-	if c.File != "-" {
-		f, err := os.Open(c.File)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }()
-		in = f
+	in, err := opened(w, c.File)
+	if err != nil {
+		return err
 	}
+	defer func() { _ = in.Close() }()
 	list, bad, err := imports.Parse(in)
 	if err != nil {
 		return err
@@ -50,6 +52,97 @@ func (c importU2FCmd) Run(w *world) error {
 		return err
 	}
 	return c.done(w.out, report)
+}
+
+// opened is the file named, or standard input.
+func opened(w *world, name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(w.in), nil
+	}
+	return os.Open(name)
+}
+
+type importUsersCmd struct {
+	File         string `arg:"" help:"CSV or JSON lines, as docs/user-import.md describes; - for standard input."`
+	Account      string `required:"" help:"Account that the users come into: its ID or alias." env:"-" placeholder:"ID"`
+	Format       string `enum:"auto,csv,json" default:"auto" help:"How the file is written; auto: as its first line is." env:"-"`
+	SkipExisting bool   `help:"Leave users alone who are there already." env:"-"`
+	DryRun       bool   `help:"Say what would be done, and do nothing." env:"-"`
+}
+
+func (c importUsersCmd) Run(w *world) error {
+	in, err := opened(w, c.File)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }()
+	format := imports.Format(c.Format)
+	if c.Format == "auto" {
+		format = imports.Either
+	}
+	list, bad, err := imports.ParsePeople(in, format)
+	if err != nil {
+		return err
+	}
+	s, err := w.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	into := imports.Into{SkipExisting: c.SkipExisting, Dry: c.DryRun}
+	into.Account, err = s.DB.Read(w.ctx).AccountByName(account.SignInName{Alias: strings.ToLower(c.Account)})
+	if errors.Is(err, store.ErrNoRow) {
+		return fmt.Errorf("there is no account %s; `countersign account list` lists them", c.Account)
+	}
+	if err != nil {
+		return err
+	}
+	f := &imports.Flow{Prover: s.SignIn.Prover}
+	report, err := f.Users(w.ctx, audit.OperatorActor("import users"), list, bad, into)
+	if err != nil {
+		return err
+	}
+	if err := complaint(report.Bad); err != nil {
+		return err
+	}
+	_, err = io.WriteString(w.out, c.done(report))
+	return err
+}
+
+func (c importUsersCmd) done(r imports.People) string {
+	verb := " imported"
+	if c.DryRun {
+		verb = " can be imported"
+	}
+	text := counted(r.Created, "user") + verb
+	var with []string
+	if n := r.Passwords(); n > 0 {
+		var kinds []string
+		for _, kind := range slices.Sorted(maps.Keys(r.Kinds)) {
+			kinds = append(kinds, fmt.Sprint(r.Kinds[kind], " ", kind))
+		}
+		with = append(with, fmt.Sprintf("%d with a password (%s)", n, strings.Join(kinds, ", ")))
+	}
+	if r.Devices > 0 {
+		with = append(with, fmt.Sprintf("%d with virtual MFA", r.Devices))
+	}
+	if len(with) > 0 {
+		text += ": " + strings.Join(with, ", ")
+	}
+	text += ".\n"
+	if r.Skipped > 0 {
+		text += fmt.Sprintf("Left alone, being there already: %d.\n", r.Skipped)
+	}
+	if r.Short > 0 {
+		text += fmt.Sprintf("Virtual MFA with a seed of less than 160 bits, better bound anew: %d.\n", r.Short)
+	}
+	if r.Idle > 0 {
+		text += fmt.Sprintf("Idle for longer than the account allows, and disabled in seven days unless they sign in: %d.\n", r.Idle)
+	}
+	if c.DryRun {
+		text += "Nothing was changed.\n"
+	}
+	return text
 }
 
 // complaint says what is wrong, a line each; nil: nothing.

@@ -29,16 +29,22 @@ type cli struct {
 	Config   kong.ConfigFlag `help:"File of settings (YAML)." placeholder:"FILE" group:"Settings:"`
 	Settings config.Config   `embed:"" group:"Settings:"`
 
-	Serve   serveCmd   `cmd:"" help:"Run the server."`
-	Account accountCmd `cmd:"" help:"Create and list accounts."`
-	Audit   auditCmd   `cmd:"" help:"Check what was recorded, and take it out."`
-	Key     keyCmd     `cmd:"" help:"Change the keys that seal secrets."`
-	Import  importCmd  `cmd:"" help:"Bring in what people bound elsewhere."`
-	Outbox  outboxCmd  `cmd:"" help:"See what could not be sent."`
-	SMS     smsCmd     `cmd:"" name:"sms" help:"See what text messages were sent, and try one."`
-	Check   checkCmd   `cmd:"" name:"config" help:"Check the settings."`
-	Try     simulate   `cmd:"" name:"simulate" help:"Compute what guessing achieves."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve    serveCmd       `cmd:"" help:"Run the server."`
+	Account  accountCmd     `cmd:"" help:"Create and list accounts."`
+	Audit    auditCmd       `cmd:"" help:"Check what was recorded, and take it out."`
+	Backup   backupCmd      `cmd:"" help:"Write an encrypted copy of the database to a file, while servers run."`
+	Restore  restoreCmd     `cmd:"" help:"Put a backup into an empty database."`
+	Database databaseCmd    `cmd:"" help:"Move the database."`
+	Key      keyCmd         `cmd:"" help:"Change the keys that seal secrets."`
+	Import   importCmd      `cmd:"" help:"Bring in what people bound elsewhere."`
+	Bench    benchCmd       `cmd:"" help:"Measure what operations cost on this machine."`
+	Outbox   outboxCmd      `cmd:"" help:"See what could not be sent."`
+	SMS      smsCmd         `cmd:"" name:"sms" help:"See what text messages were sent, and try one."`
+	Doctor   doctorCmd      `cmd:"" help:"Look at what the server stands on: clock, keys, database, mail, URL, proxy; each is OK, or what to do."`
+	Health   healthcheckCmd `cmd:"" name:"healthcheck" help:"Ask the server on this machine whether it is ready."`
+	Check    checkCmd       `cmd:"" name:"config" help:"Check the settings."`
+	Try      simulate       `cmd:"" name:"simulate" help:"Compute what guessing achieves."`
+	Version  versionCmd     `cmd:"" help:"Print the version."`
 }
 
 // A world is what commands run in.
@@ -56,7 +62,9 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // whoever asks a second time does not want to wait
 	var c cli
+	c.Settings.Observe.Version = version
 	code := -1
 	parser, err := kong.New(&c,
 		kong.Name("countersign"),
@@ -128,10 +136,7 @@ func complain(w io.Writer, err error) int {
 }
 
 func (w *world) logger() *slog.Logger {
-	if w.config.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w.err, nil))
-	}
-	return slog.New(slog.NewTextHandler(w.err, nil))
+	return w.config.Logger(w.err)
 }
 
 // open prepares the store for a command.

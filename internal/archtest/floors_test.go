@@ -57,7 +57,7 @@ func TestEveryRuleIsSeen(t *testing.T) {
 		{"internal/domain/account/a.go", importing("account", "crypto/rand"), "internal/domain/account/a.go: imports crypto/rand: the domain is given an io.Reader"},
 		{"internal/flow/signin/a.go", importing("signin", "database/sql/driver"), "internal/flow/signin/a.go: imports database/sql/driver: the store alone speaks SQL"},
 		{"internal/flow/signin/a.go", importing("signin", "net/http"), "internal/flow/signin/a.go: imports net/http: HTTP is the fronts'"},
-		{"internal/store/a.go", "// Package store is planted.\npackage store\nimport \"time\"\nvar now = time.Now\n", "internal/store/a.go:4: time.Now: the server alone has a clock"},
+		{"internal/store/a.go", "// Package store is planted.\npackage store\nimport \"time\"\nvar now = time.Now\n", "internal/store/a.go:4: time.Now: the server alone has a clock, and bench a watch"},
 		{"internal/domain/account/a.go", "package account\n", "internal/domain/account: no package comment"},
 		{"internal/flow/util/a.go", "// Package util is planted.\npackage util\n", "internal/flow/util: a name that says nothing"},
 		{"internal/store/helpers.go", "// Package store is planted.\npackage store\n", "internal/store/helpers.go: a name that says nothing"},

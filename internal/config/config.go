@@ -25,25 +25,29 @@ import (
 // COUNTERSIGN_…, and a key of the file; flags win over the environment, and
 // that over the file.
 type Config struct {
-	Listen         string        `help:"Address to listen on." default:"localhost:8080"`
-	Data           string        `help:"Directory of the SQLite database and the keys." default:"./data" type:"path"`
-	Database       string        `help:"URL of PostgreSQL (postgres://…). Default: SQLite in the data directory."`
-	PublicURL      string        `help:"URL under which people reach the server. Default: http:// and the listen address." name:"public-url"`
-	ServiceName    string        `help:"What people know the service as." default:"Countersign"`
-	Contact        string        `help:"Where people who cannot sign in turn to: shown on pages and in mails."`
-	SignUp         string        `help:"Who may create accounts: closed or open." enum:"closed,open" default:"closed"`
-	RAMSuffix      string        `help:"Domain after the account alias in the names of RAM users: name@alias.ram.localhost." name:"ram-suffix" default:"ram.localhost"`
-	TrustedProxies []string      `help:"Addresses or CIDRs of proxies whose X-Forwarded-For counts." placeholder:"CIDR"`
-	SessionLength  time.Duration `help:"How long a session lasts at most, 1h to 24h." default:"6h"`
-	SessionIdle    time.Duration `help:"How long a session lasts without use, 5m to 24h." default:"1h"`
-	Keys           string        `help:"File of the keys that seal secrets. Default: keys.json in the data directory." type:"path"`
-	TLSCert        string        `help:"Certificate chain (PEM), to serve TLS without a proxy." type:"path" name:"tls-cert"`
-	TLSKey         string        `help:"Its private key (PEM)." type:"path" name:"tls-key"`
-	FleetAlarm     int           `help:"Wrong codes over all identities in an hour from which everybody pays two codes." default:"1000"`
-	SendCeiling    int           `help:"Codes that are sent in a day at most, to everybody together." default:"10000"`
-	LogFormat      string        `help:"text or json." enum:"text,json" default:"text"`
-	Dev            bool          `help:"Development mode: messages go to a page and the terminal, the clock can be moved. For this machine only."`
+	Listen              string        `help:"Address to listen on." default:"localhost:8080"`
+	Data                string        `help:"Directory of the SQLite database and the keys." default:"./data" type:"path"`
+	Database            string        `help:"URL of PostgreSQL (postgres://…). Default: SQLite in the data directory."`
+	DatabaseConnections int           `help:"Connections to PostgreSQL at most; one more hears what other nodes revoke." default:"16"`
+	DatabasePatience    time.Duration `help:"How long PostgreSQL may take for a statement before the request is refused, 1s to 5m; for a lock half of that." default:"10s"`
+	PublicURL           string        `help:"URL under which people reach the server. Default: http:// and the listen address." name:"public-url"`
+	ServiceName         string        `help:"What people know the service as." default:"Countersign"`
+	Contact             string        `help:"Where people who cannot sign in turn to: shown on pages and in mails."`
+	SignUp              string        `help:"Who may create accounts: closed or open." enum:"closed,open" default:"closed"`
+	RAMSuffix           string        `help:"Domain after the account alias in the names of RAM users: name@alias.ram.localhost." name:"ram-suffix" default:"ram.localhost"`
+	TrustedProxies      []string      `help:"Addresses or CIDRs of proxies whose X-Forwarded-For counts." placeholder:"CIDR"`
+	SessionLength       time.Duration `help:"How long a session lasts at most, 1h to 24h." default:"6h"`
+	SessionIdle         time.Duration `help:"How long a session lasts without use, 5m to 24h." default:"1h"`
+	Keys                string        `help:"File of the keys that seal secrets. Default: keys.json in the data directory." type:"path"`
+	TLSCert             string        `help:"Certificate chain (PEM), to serve TLS without a proxy." type:"path" name:"tls-cert"`
+	TLSKey              string        `help:"Its private key (PEM)." type:"path" name:"tls-key"`
+	FleetAlarm          int           `help:"Wrong codes over all identities in an hour from which everybody pays two codes." default:"1000"`
+	SendCeiling         int           `help:"Codes that are sent in a day at most, to everybody together." default:"10000"`
+	DrainDelay          time.Duration `help:"How long a stopping node on PostgreSQL still serves, while /readyz tells balancers that it leaves: up to 5m." default:"5s"`
+	LogFormat           string        `help:"text or json." enum:"text,json" default:"text"`
+	Dev                 bool          `help:"Development mode: messages go to a page and the terminal, the clock can be moved. For this machine only."`
 
+	Observe Observe `embed:""`
 	Quota   Quota   `embed:"" prefix:"quota-"`
 	Passkey Passkey `embed:"" prefix:"passkey-"`
 	SMTP    SMTP    `embed:"" prefix:"smtp-"`
@@ -121,11 +125,15 @@ func (c *Config) Check() error {
 	if c.Database != "" && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://") {
 		say("database", "is not like postgres://user@host/name")
 	}
+	wrong = append(wrong, c.checkDatabase()...)
 	if c.SessionLength < time.Hour || c.SessionLength > 24*time.Hour {
 		say("session_length", "%s is not between 1h and 24h", c.SessionLength)
 	}
 	if c.SessionIdle < 5*time.Minute || c.SessionIdle > 24*time.Hour {
 		say("session_idle", "%s is not between 5m and 24h", c.SessionIdle)
+	}
+	if c.DrainDelay < 0 || c.DrainDelay > 5*time.Minute {
+		say("drain_delay", "%s is not between 0s and 5m", c.DrainDelay)
 	}
 	if strings.TrimSpace(c.ServiceName) == "" || len(c.ServiceName) > 60 || strings.ContainsAny(c.ServiceName, "\r\n") {
 		say("service_name", "must be 1 to 60 bytes on one line")
@@ -139,6 +147,7 @@ func (c *Config) Check() error {
 	if _, err := c.Proxies(); err != nil {
 		wrong = append(wrong, err)
 	}
+	wrong = append(wrong, c.checkObserve()...)
 	wrong = append(wrong, c.checkUsers()...)
 	wrong = append(wrong, c.checkPasskeys()...)
 	wrong = append(wrong, c.checkArgon2()...)
@@ -148,6 +157,20 @@ func (c *Config) Check() error {
 		c.Keys = filepath.Join(c.Data, "keys.json")
 	}
 	return errors.Join(wrong...)
+}
+
+// checkDatabase completes settings that were made without the command line.
+func (c *Config) checkDatabase() (wrong []error) {
+	if c.DatabaseConnections == 0 && c.DatabasePatience == 0 {
+		c.DatabaseConnections, c.DatabasePatience = 16, 10*time.Second
+	}
+	if c.DatabaseConnections < 2 || c.DatabaseConnections > 1000 {
+		wrong = append(wrong, fmt.Errorf("database_connections: %d is not between 2 and 1000", c.DatabaseConnections))
+	}
+	if c.DatabasePatience < time.Second || c.DatabasePatience > 5*time.Minute {
+		wrong = append(wrong, fmt.Errorf("database_patience: %s is not between 1s and 5m", c.DatabasePatience))
+	}
+	return wrong
 }
 
 func (c *Config) checkArgon2() (wrong []error) {
@@ -222,6 +245,15 @@ func (c *Config) DatabaseURL() string {
 		return c.Database
 	}
 	return filepath.Join(c.Data, "countersign.db")
+}
+
+// Draining is how long the server still serves when it is told to stop. On
+// SQLite nobody else would take over meanwhile, and in development nobody waits.
+func (c *Config) Draining() time.Duration {
+	if c.Database == "" || c.Dev {
+		return 0
+	}
+	return c.DrainDelay
 }
 
 // Lifetimes of sessions.

@@ -15,6 +15,7 @@ import (
 
 	"countersign/internal/domain/message"
 	"countersign/internal/store"
+	"countersign/internal/trace"
 )
 
 // How patient the Worker is.
@@ -56,6 +57,9 @@ type Worker struct {
 	Now         func() time.Time
 	Random      func() float64  // [0,1), spreads retries; nil: math/rand
 	Wake        <-chan struct{} // something was queued; without it the next look is within two seconds
+
+	Tracer *trace.Tracer                                 // nil: sends are not measured
+	Told   func(channel message.Channel, outcome string) // is told what became of every claim: sent, retry or dead; nil: nobody is
 }
 
 // Run delivers until ctx ends. What is being sent then may take Grace to
@@ -166,6 +170,12 @@ func (w *Worker) claim(ctx context.Context, channel message.Channel) (message.Me
 
 // deliver makes one attempt at m, already counted by the claim.
 func (w *Worker) deliver(ctx context.Context, sender Sender, m message.Message) {
+	if w.Tracer != nil {
+		var span *trace.Running
+		ctx, span = w.Tracer.Root(ctx, "send", trace.Parent{})
+		span.Note(trace.Text("countersign.channel", string(m.Channel)), trace.Number("countersign.attempt", int64(m.Attempts)))
+		defer func() { span.End(nil) }()
+	}
 	switch {
 	case expired(m, w.Now()):
 		w.bury(ctx, m, slog.LevelWarn, "expired before it could be sent")
@@ -218,6 +228,8 @@ var errPanic = errors.New("the sender panicked")
 func (w *Worker) attempt(ctx context.Context, sender Sender, m message.Message) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, lanes[m.Channel].timeout)
 	defer cancel()
+	ctx, span := trace.Start(ctx, "send."+string(m.Channel))
+	defer func() { span.End(err) }()
 	defer func() {
 		r := recover()
 		if r == nil {
@@ -273,6 +285,9 @@ func (w *Worker) record(ctx context.Context, m message.Message, level slog.Level
 		attrs = append(attrs, slog.Any("unrecorded", err))
 	}
 	w.Log.LogAttrs(ctx, level, "message", attrs...)
+	if w.Told != nil {
+		w.Told(m.Channel, outcome)
+	}
 }
 
 func describe(m message.Message) []slog.Attr {

@@ -327,7 +327,7 @@ func TestAPasswordOfOnesOwnComesLast(t *testing.T) {
 		uma := staffed(s, "uma", func(_ *account.Identity, p *account.Profile) { p.PasswordReset = true })
 		c := s.Client()
 		page := bindByWizard(atWizard(c, uma, "/security/history")).Follow().Want(http.StatusOK)
-		says(t, page, "Set your own password", "Your present password was set by an administrator.", "uma@"+string(uma.Account))
+		says(t, page, "Set your own password", "You did not choose your present password here.", "uma@"+string(uma.Account))
 		signedOut(t, s, c, uma)
 		for _, wrong := range []string{"", "short", testkit.Password, "password"} {
 			if got := page.Submit("/signin/password", "new_password", wrong); got.StatusCode != http.StatusUnprocessableEntity {

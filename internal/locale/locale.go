@@ -6,14 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/nicksnyder/go-i18n/v2/i18n"
-	"golang.org/x/text/collate"
 	"golang.org/x/text/language"
-	"golang.org/x/text/language/display"
 
 	"countersign/internal/fault"
 )
@@ -26,10 +23,7 @@ type Locale struct {
 	Tag  string // BCP 47, as in <html lang>
 	Name string // in itself
 
-	localizer *i18n.Localizer
-	regions   func() display.Namer     // made when first asked for
-	collator  func() *collate.Collator // likewise
-	sorting   sync.Mutex               // a Collator serves one at a time
+	localizer func() *i18n.Localizer // read when first asked for
 }
 
 // All are the languages, the first of which is the one for everybody else.
@@ -42,17 +36,17 @@ var All = []*Locale{
 var matcher language.Matcher
 
 func init() {
-	bundle := i18n.NewBundle(language.English)
-	bundle.RegisterUnmarshalFunc("json", json.Unmarshal)
 	tags := make([]language.Tag, len(All))
 	for i, l := range All {
-		if _, err := bundle.LoadMessageFileFS(messages, path.Join("messages", l.Tag+".json")); err != nil {
-			panic(fmt.Sprintf("locale: %v", err)) // embedded: a broken build
-		}
 		tags[i] = language.MustParse(l.Tag)
-		l.localizer = i18n.NewLocalizer(bundle, l.Tag)
-		l.regions = sync.OnceValue(func() display.Namer { return display.Regions(tags[i]) })
-		l.collator = sync.OnceValue(func() *collate.Collator { return collate.New(tags[i]) })
+		l.localizer = sync.OnceValue(func() *i18n.Localizer {
+			bundle := i18n.NewBundle(tags[i])
+			bundle.RegisterUnmarshalFunc("json", json.Unmarshal)
+			if _, err := bundle.LoadMessageFileFS(messages, path.Join("messages", l.Tag+".json")); err != nil {
+				panic(fmt.Sprintf("locale: %v", err)) // embedded: a broken build
+			}
+			return i18n.NewLocalizer(bundle, l.Tag)
+		})
 	}
 	matcher = language.NewMatcher(tags)
 }
@@ -101,7 +95,10 @@ func (l *Locale) translate(key string, values map[string]any) string {
 	if n, ok := values["Count"]; ok {
 		c.PluralCount = n
 	}
-	s, err := l.localizer.Localize(c)
+	s, err := l.localizer().Localize(c)
+	if err != nil && s == "" && l != All[0] {
+		return All[0].translate(key, values)
+	}
 	if err != nil && s == "" {
 		return "[" + key + "]" // a test sees to it that there is none
 	}
@@ -110,7 +107,7 @@ func (l *Locale) translate(key string, values map[string]any) string {
 
 // Has reports whether there is a sentence for key.
 func (l *Locale) Has(key string) bool {
-	_, err := l.localizer.Localize(&i18n.LocalizeConfig{MessageID: key, TemplateData: map[string]any{}, PluralCount: 2})
+	_, err := l.localizer().Localize(&i18n.LocalizeConfig{MessageID: key, TemplateData: map[string]any{}, PluralCount: 2})
 	return err == nil
 }
 
@@ -139,35 +136,4 @@ func (l *Locale) Time(t time.Time) string {
 		return t.Format("2006年1月2日 15:04 MST")
 	}
 	return t.Format("2 January 2006, 15:04 MST")
-}
-
-// renamed are countries that have another name than in the library's tables.
-var renamed = map[string]map[string]string{
-	"SZ": {"en": "Eswatini", "zh-CN": "斯威士兰", "ja": "エスワティニ"},
-	"MK": {"en": "North Macedonia", "zh-CN": "北马其顿", "ja": "北マケドニア"},
-}
-
-// Country is the name of a country (ISO 3166-1 alpha-2) in this language.
-func (l *Locale) Country(code string) string {
-	if name := renamed[code][l.Tag]; name != "" {
-		return name
-	}
-	region, err := language.ParseRegion(code)
-	if err != nil {
-		return code
-	}
-	if name := l.regions().Name(region); name != "" {
-		return name
-	}
-	return code
-}
-
-// Compare orders words as people who read this language expect.
-func (l *Locale) Compare(a, b string) int {
-	if l.Tag == "ja" { // the readings of kanji are in no table; kana are in order as they are
-		return strings.Compare(a, b)
-	}
-	l.sorting.Lock()
-	defer l.sorting.Unlock()
-	return l.collator().CompareString(a, b)
 }

@@ -330,18 +330,21 @@ func (p *Prover) SentState(tx *store.Tx, v Visitor, i account.Identity, ceremony
 	return throttle.DigitsAt(price), resend, fate, err
 }
 
+// fits checks a password by the rules for owners, or by the policy of the account.
+func (p *Prover) fits(i account.Identity, facts policy.Facts, password string) error {
+	words := []string{"countersign", p.Service.Name, i.Email}
+	if i.IsOwner() {
+		return account.CheckPassword(password, facts.MFA(), words...)
+	}
+	return facts.Settings.Password.CheckUserPassword(password, facts.MFA(), i.UserName, append(words, i.Domain)...)
+}
+
 // NewPassword checks a password that is to become the identity's, by the rules
 // for owners or the policy of the account, and hashes it. It may not be the
 // present one, nor one of those before where the policy remembers them.
 // present is that one as just typed; empty where only its hash is at hand.
 func (p *Prover) NewPassword(ctx context.Context, i account.Identity, facts policy.Facts, password, present string) (hash string, err error) {
-	words := []string{"countersign", p.Service.Name, i.Email}
-	if i.IsOwner() {
-		err = account.CheckPassword(password, facts.MFA(), words...)
-	} else {
-		err = facts.Settings.Password.CheckUserPassword(password, facts.MFA(), i.UserName, append(words, i.Domain)...)
-	}
-	if err != nil {
+	if err := p.fits(i, facts, password); err != nil {
 		return "", err
 	}
 	if password == present {

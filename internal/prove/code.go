@@ -131,7 +131,7 @@ func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, cer
 		if answer.Resynchronise && len(codes) != 2 {
 			return nil, a, factor.ErrSecondMissing
 		}
-		a, err = p.chargeCode(ctx, v, i, ceremonyID, func(_ *store.Tx, price int) error {
+		a, err = p.chargeCode(ctx, v, i, ceremonyID, answer.Method, func(_ *store.Tx, price int) error {
 			if len(codes) < price && !answer.Resynchronise {
 				return factor.ErrMoreCodesAsked.With("Count", price)
 			}
@@ -153,7 +153,7 @@ func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, cer
 		if code == "" {
 			return nil, a, factor.ErrCodeMissing
 		}
-		a, err = p.chargeCode(ctx, v, i, ceremonyID, func(tx *store.Tx, price int) error {
+		a, err = p.chargeCode(ctx, v, i, ceremonyID, answer.Method, func(tx *store.Tx, price int) error {
 			return longEnough(tx, ceremonyID, answer.Method, code, throttle.DigitsAt(price))
 		})
 		a.confirming = answer.New || answer.Method == factor.Email && i.IsOwner()

@@ -66,6 +66,7 @@ func (g *guess) bounded(tx *store.Tx, i account.Identity, network string) error 
 // chargePassword counts a try of a password before it is hashed: by the
 // device where that is known, otherwise by the network, over all names.
 func (p *Prover) chargePassword(ctx context.Context, v Visitor, find func(tx *store.Tx) (account.Identity, error)) (i account.Identity, g guess, err error) {
+	defer func() { p.charged(factor.Password, g.chargeOf(err)) }()
 	var refusal error
 	err = p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
 		g, refusal = guess{}, nil
@@ -226,10 +227,10 @@ func (p *Prover) password(ctx context.Context, v Visitor, password string, find 
 		return errors.Join(err, p.forgiveNow(context.WithoutCancel(ctx), v, g))
 	}
 	right = right && !g.locked
-	var rehashed string
+	var next adopted
 	if stale && right {
-		if rehashed, err = p.Hasher.Hash(ctx, password); err != nil {
-			rehashed = "" // another time
+		if next, err = p.adopt(ctx, i, password); err != nil {
+			return errors.Join(err, p.forgiveNow(context.WithoutCancel(ctx), v, g))
 		}
 	}
 	actor := v.Actor()
@@ -244,14 +245,12 @@ func (p *Prover) password(ctx context.Context, v Visitor, password string, find 
 			if err != nil {
 				return err
 			}
-			if right = now.PasswordHash == i.PasswordHash; right { // not changed while we hashed
+			if right = samePassword(now, i); right { // not changed while we hashed
 				if err := g.forgive(tx); err != nil {
 					return err
 				}
-				if rehashed != "" {
-					if err := tx.SetPasswordHash(i.ID, i.PasswordHash, rehashed); err != nil {
-						return err
-					}
+				if err := next.keep(tx, &now); err != nil {
+					return err
 				}
 				return then(tx, now, factor.Proof{Method: factor.Password, At: tx.Now})
 			}
@@ -272,6 +271,60 @@ func (p *Prover) password(ctx context.Context, v Visitor, password string, find 
 		err = refusal
 	}
 	return err
+}
+
+// samePassword reports whether an identity still has the password that was
+// read with before. Its hash may be another: somebody who signed in at the same
+// time had it hashed anew.
+func samePassword(now, before account.Identity) bool {
+	return now.PasswordHash == before.PasswordHash ||
+		now.PasswordHash != "" && now.Epoch == before.Epoch && now.PasswordChangedAt.Equal(before.PasswordChangedAt)
+}
+
+// An adopted is what becomes of a hash that is to be made anew.
+type adopted struct {
+	from, to string // hashes; to is empty: it stays, for another time
+	alone    bool
+	unfit    bool // the user must choose another password
+}
+
+// adopt hashes a right password anew. One that came from another system was
+// never looked at, and is now: what nobody could choose here is chosen anew
+// before there is a session.
+func (p *Prover) adopt(ctx context.Context, i account.Identity, password string) (adopted, error) {
+	a := adopted{from: i.PasswordHash, alone: account.LongEnoughAlone(password)}
+	if secret.IsForeign(i.PasswordHash) && !i.IsOwner() {
+		facts, err := p.DB.Read(ctx).Facts(i, nil)
+		if err != nil {
+			return a, err
+		}
+		a.unfit = p.fits(i, facts, password) != nil
+	}
+	if to, err := p.Hasher.Hash(ctx, password); err == nil {
+		a.to = to
+	}
+	return a, nil
+}
+
+func (a adopted) keep(tx *store.Tx, now *account.Identity) error {
+	if now.PasswordHash != a.from { // nothing to do, or somebody else was first
+		return nil
+	}
+	if a.to != "" {
+		if err := tx.SetPasswordHash(now.ID, a.from, a.to, a.alone); err != nil {
+			return err
+		}
+		now.PasswordHash, now.PasswordAlone = a.to, a.alone
+	}
+	if !a.unfit {
+		return nil
+	}
+	u, err := tx.User(now.Account, now.ID)
+	if err != nil {
+		return err
+	}
+	u.Profile.PasswordReset = true
+	return tx.SetProfile(now.Account, now.ID, u.Profile)
 }
 
 // lockLane begins the lock that follows the last wrong password, and tells of it.

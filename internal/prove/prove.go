@@ -64,6 +64,10 @@ type Prover struct {
 	FleetAlarm int
 
 	Sending Sending
+
+	// Charged is told of every try of a password or a short code, once it is
+	// charged for or refused; nil: nobody is.
+	Charged func(what factor.Method, c Charge)
 }
 
 // Faults about trying too often.
@@ -165,7 +169,8 @@ func (p *Prover) PriceIn(tx *store.Tx, v Visitor, i account.Identity) (int, erro
 // chargeCode takes the cost of one try of a guessable code, and commits. It
 // refuses, at no cost, a try that carries fewer codes than its price: carries
 // says how many, given the price.
-func (p *Prover) chargeCode(ctx context.Context, v Visitor, i account.Identity, ceremonyID string, carries func(tx *store.Tx, price int) error) (a attempt, err error) {
+func (p *Prover) chargeCode(ctx context.Context, v Visitor, i account.Identity, ceremonyID string, m factor.Method, carries func(tx *store.Tx, price int) error) (a attempt, err error) {
+	defer func() { p.charged(m, a.chargeOf(err)) }()
 	var refusal error
 	err = p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
 		a, refusal = attempt{}, nil

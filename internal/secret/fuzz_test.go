@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"countersign/internal/secret"
@@ -58,6 +59,44 @@ func FuzzPasswordHash(f *testing.F) {
 		right, _, err := h.Verify(context.Background(), phc, "plum otter vines sky")
 		if right && (err != nil || phc == "") {
 			t.Errorf("%q: right, %v", phc, err)
+		}
+	})
+}
+
+// Whatever is taken is bounded, is kept as it was given, and lets no other
+// password in than the one it was made from.
+func FuzzForeign(f *testing.F) {
+	h, err := secret.NewHasher(secret.Argon2{MemoryKiB: 8, Passes: 1, Threads: 1}, rand.Reader, 2, 100)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, v := range foreignVectors {
+		f.Add(v.hash)
+	}
+	for _, s := range []string{"", "$", "$$$$$", "argon2$argon2", "bcrypt$$2", "scrypt$16384$a$8$1$", "$pbkdf2$i=1000,l=20$$", "imported:$2a$05$"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		kept, kind, err := secret.Foreign(s)
+		if err != nil {
+			if kept != "" || kind != "" || len(s) > 20 && strings.Contains(err.Error(), s) {
+				t.Fatalf("refused, and yet %q, %q, %v", kept, kind, err)
+			}
+			return
+		}
+		if !secret.IsForeign(kept) || !strings.HasSuffix(kept, s) || len(kept) > 600 || kind == "" || strings.ContainsAny(s, "\r\n \x00") {
+			t.Fatalf("%q is kept as %q", s, kept)
+		}
+		for _, n := range cost.FindAllString(s, -1) {
+			if v, err := strconv.Atoi(n); err != nil || v > 1<<12 {
+				t.Skip("a cost that the machine would feel")
+			}
+		}
+		if strings.HasPrefix(s, "$2") && s[4:6] > "06" || strings.Contains(s, "ln=") {
+			t.Skip("a cost that the machine would feel")
+		}
+		if right, stale, err := h.Verify(context.Background(), kept, "not the password of any"); right || stale || err != nil {
+			t.Fatalf("%q: right %v, %v, %v", s, right, stale, err)
 		}
 	})
 }

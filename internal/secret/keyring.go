@@ -29,6 +29,7 @@ type Keyring struct {
 	mu     sync.RWMutex
 	keys   map[uint32]derived
 	newest uint32
+	made   time.Time // the newest
 	readAt time.Time // modification time of the file when it was read
 	size   int64
 }
@@ -102,6 +103,7 @@ func (k *Keyring) load() error {
 	}
 	keys := make(map[uint32]derived, len(f.Keys))
 	var newest uint32
+	var made time.Time
 	for _, e := range f.Keys {
 		raw, err := base64.StdEncoding.DecodeString(e.Key)
 		if err != nil || len(raw) != 32 || e.ID == 0 {
@@ -110,10 +112,12 @@ func (k *Keyring) load() error {
 		if keys[e.ID], err = derive(raw); err != nil {
 			return err
 		}
-		newest = max(newest, e.ID)
+		if e.ID > newest {
+			newest, made = e.ID, e.CreatedAt
+		}
 	}
 	k.mu.Lock()
-	k.keys, k.newest, k.readAt, k.size = keys, newest, info.ModTime(), info.Size()
+	k.keys, k.newest, k.made, k.readAt, k.size = keys, newest, made, info.ModTime(), info.Size()
 	k.mu.Unlock()
 	return nil
 }
@@ -200,6 +204,13 @@ func (k *Keyring) Newest() uint32 {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return k.newest
+}
+
+// NewestMade is when that key was made.
+func (k *Keyring) NewestMade() time.Time {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.made
 }
 
 func (k *Keyring) key(id uint32) (derived, bool) {

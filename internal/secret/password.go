@@ -14,6 +14,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"countersign/internal/fault"
+	"countersign/internal/trace"
 )
 
 // ErrBusy says that the queue of password hashes is full.
@@ -38,13 +39,15 @@ type Hasher struct {
 	random io.Reader
 	slots  chan struct{}
 	queue  chan struct{}
+	heavy  chan struct{} // of foreign hashes that take much memory
 	decoy  string
+	memory arenas
 }
 
 // NewHasher returns a hasher that works on at most atOnce passwords and lets
 // at most queue more wait; what comes beyond gets ErrBusy.
 func NewHasher(params Argon2, random io.Reader, atOnce, queue int) (*Hasher, error) {
-	h := &Hasher{params: params, random: random, slots: make(chan struct{}, atOnce), queue: make(chan struct{}, atOnce+queue)}
+	h := &Hasher{params: params, random: random, slots: make(chan struct{}, atOnce), queue: make(chan struct{}, atOnce+queue), heavy: make(chan struct{}, 1)}
 	decoy := make([]byte, 16+32) // salt and key of no password
 	if _, err := io.ReadFull(random, decoy); err != nil {
 		return nil, fmt.Errorf("draw a decoy: %w", err)
@@ -53,27 +56,56 @@ func NewHasher(params Argon2, random io.Reader, atOnce, queue int) (*Hasher, err
 	return h, nil
 }
 
-func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
+// Load is how many passwords are being hashed, how many wait, and how many
+// may wait at most.
+func (h *Hasher) Load() (running, waiting, room int) {
+	running = len(h.slots)
+	return running, max(0, len(h.queue)-running), cap(h.queue) - cap(h.slots)
+}
+
+// enter waits for a place among those who hash; heavy: and to be the only one
+// who takes much memory.
+func (h *Hasher) enter(ctx context.Context, heavy bool) (leave func(), err error) {
+	_, wait := trace.Start(ctx, "password.wait")
+	defer func() { wait.End(err) }()
 	select {
 	case h.queue <- struct{}{}:
 	default:
 		return nil, ErrBusy
 	}
-	select {
-	case h.slots <- struct{}{}:
-		return func() { <-h.slots; <-h.queue }, nil
-	case <-ctx.Done():
-		<-h.queue
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, ErrBusy
+	held, wanted := []chan struct{}{h.queue}, []chan struct{}{h.slots}
+	let := func() {
+		for _, place := range held {
+			<-place
 		}
-		return nil, ctx.Err()
 	}
+	if heavy { // first: a slot is for work, not for waiting
+		wanted = []chan struct{}{h.heavy, h.slots}
+	}
+	for _, place := range wanted {
+		select {
+		case place <- struct{}{}:
+			held = append(held, place)
+		case <-ctx.Done():
+			let()
+			return nil, busy(ctx)
+		}
+	}
+	_, work := trace.Start(ctx, "password.hash")
+	return func() { let(); work.End(nil) }, nil
+}
+
+// busy says why a wait has ended.
+func busy(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return ErrBusy
+	}
+	return ctx.Err()
 }
 
 // Hash returns the hash of password in PHC form, with a salt of its own.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
-	leave, err := h.enter(ctx)
+	leave, err := h.enter(ctx, false)
 	if err != nil {
 		return "", err
 	}
@@ -82,13 +114,18 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	if _, err := io.ReadFull(h.random, salt); err != nil {
 		return "", fmt.Errorf("draw a salt: %w", err)
 	}
-	return h.params.format(salt, h.params.key(password, salt, 32)), nil
+	return h.params.format(salt, h.key(h.params, password, salt, 32)), nil
 }
 
 // Verify reports whether password is the one that phc was made from, and
 // whether it should be hashed anew because the cost has changed. An empty phc
-// takes the same time and is never right.
+// takes the same time and is never right. One that another system made is to
+// be hashed anew in any case.
 func (h *Hasher) Verify(ctx context.Context, phc, password string) (right, stale bool, err error) {
+	if foreign, ok := strings.CutPrefix(phc, foreignMark); ok {
+		right, err = h.verifyForeign(ctx, foreign, password)
+		return right, right, err
+	}
 	decoy := phc == ""
 	if decoy {
 		phc = h.decoy
@@ -97,19 +134,27 @@ func (h *Hasher) Verify(ctx context.Context, phc, password string) (right, stale
 	if err != nil {
 		return false, false, err
 	}
-	leave, err := h.enter(ctx)
+	leave, err := h.enter(ctx, false)
 	if err != nil {
 		return false, false, err
 	}
 	defer leave()
-	got := params.key(password, salt, uint32(len(want)))
+	got := h.key(params, password, salt, uint32(len(want)))
 	right = subtle.ConstantTimeCompare(got, want) == 1 && !decoy
 	return right, right && params != h.params, nil
 }
 
-func (a Argon2) key(password string, salt []byte, size uint32) []byte {
-	return argon2.IDKey(norm.NFC.Bytes([]byte(password)), salt, a.Passes, a.MemoryKiB, a.Threads, size)
+func (h *Hasher) key(cost Argon2, password string, salt []byte, size uint32) []byte {
+	normal := norm.NFC.Bytes([]byte(password))
+	if cost != h.params {
+		return argon2.IDKey(normal, salt, cost.Passes, cost.MemoryKiB, cost.Threads, size)
+	}
+	return h.memory.derive(cost, normal, salt, size)
 }
+
+// Release gives the system back the memory of hashes that nobody has used
+// since it was last called: for once a minute.
+func (h *Hasher) Release() { h.memory.release() }
 
 func (a Argon2) format(salt, key []byte) string {
 	b64 := base64.RawStdEncoding

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"countersign/internal/domain/audit"
@@ -48,6 +49,7 @@ func (s *Server) once(ctx context.Context, scope string, in time.Duration, job f
 	}
 	failed := job(ctx)
 	if failed == nil {
+		s.done(strings.TrimPrefix(scope, "job:"))
 		return nil
 	}
 	// The context may be what ended the job.

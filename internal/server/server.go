@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -44,6 +45,8 @@ type Server struct {
 	Admin  *admin.Flow
 	Routes *request.Router
 
+	observed observation
+
 	config  config.Config
 	keys    *secret.Keyring
 	clock   *Clock
@@ -52,6 +55,9 @@ type Server struct {
 	handler http.Handler
 	worker  *delivery.Worker
 	closers []func(ctx context.Context) error // of senders
+
+	draining atomic.Bool
+	after    func(d time.Duration) <-chan time.Time
 }
 
 // Open prepares the data directory, the keys and the store: what every
@@ -60,7 +66,8 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (*Server, erro
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("prepare the data directory: %w", err)
 	}
-	s := &Server{config: c, log: log}
+	s := &Server{config: c, log: log, after: time.After}
+	s.observed = observe(&s.config, log)
 	var err error
 	if s.clock, err = newClock(c.Data, c.Dev); err != nil {
 		return nil, err
@@ -68,7 +75,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (*Server, erro
 	if s.keys, err = secret.OpenKeyring(c.Keys, rand.Reader, s.clock.Now()); err != nil {
 		return nil, err
 	}
-	s.DB, err = store.Open(ctx, store.Config{URL: c.DatabaseURL(), Keys: s.keys, Now: s.clock.Now, Random: rand.Reader, Log: log, Suffix: c.RAMSuffix})
+	s.DB, err = store.Open(ctx, store.Config{URL: c.DatabaseURL(), Keys: s.keys, Now: s.clock.Now, Random: rand.Reader, Log: log, Suffix: c.RAMSuffix, Recorded: s.observed.recorded(), Connections: c.DatabaseConnections, Patience: c.DatabasePatience})
 	if err != nil {
 		return nil, errors.Join(err, s.keys.Discard())
 	}
@@ -81,6 +88,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (*Server, erro
 	s.SignUp = &signup.Flow{Prover: prover, Open: c.SignUp == "open"}
 	s.SignIn = &signin.Flow{Prover: prover, Lifetimes: c.Lifetimes()}
 	s.Admin = &admin.Flow{Prover: prover, Lifetimes: c.Lifetimes(), TXT: net.DefaultResolver.LookupTXT}
+	s.watchFlows(hasher)
 	return s, nil
 }
 
@@ -139,6 +147,9 @@ func (s *Server) Build(out io.Writer) error {
 	json.Mount(routes)
 	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { health(w, http.StatusOK, "ok") })
 	routes.HandleFunc("GET /readyz", s.ready)
+	routes.Handle("GET "+request.ProbePath, &request.Probe{Keys: s.keys, Trusted: proxies, Now: s.clock.Now, Hidden: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		kit.Fail(w, r, request.ErrNotFound)
+	})})
 	if c.Dev {
 		(&development{server: s, kit: kit, page: page.New[outboxPage](kit, developmentFS, "templates/outbox.html")}).mount(routes)
 	}
@@ -158,6 +169,7 @@ func (s *Server) Build(out io.Writer) error {
 		return err
 	}
 	s.worker = &delivery.Worker{DB: s.DB, Senders: senders, Development: c.Dev, Terminal: out, Log: s.log, Now: s.clock.Now, Wake: s.DB.Woken()}
+	s.watchFronts(guard, s.worker)
 	return nil
 }
 
@@ -173,9 +185,17 @@ func health(w http.ResponseWriter, status int, what string) {
 }
 
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		health(w, http.StatusServiceUnavailable, "draining")
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 	defer cancel()
-	if err := s.DB.Ready(ctx); err != nil {
+	if err := s.DB.Ready(ctx); errors.Is(err, secret.ErrSealed) {
+		s.log.Error("not ready", "part", "keys", "error", err.Error())
+		health(w, http.StatusServiceUnavailable, "keys do not belong to the database")
+		return
+	} else if err != nil {
 		s.log.Error("not ready", "part", "database", "error", err.Error())
 		w.Header().Set("Retry-After", "5")
 		health(w, http.StatusServiceUnavailable, "database unavailable")
@@ -194,18 +214,24 @@ func (s *Server) Listen() (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
+	if err := s.listenAside(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	return l, nil
 }
 
-// Serve serves on l until ctx ends, then lets requests under way finish.
+// Serve serves on l until ctx ends, then drains.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	h := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+	h := &http.Server{Handler: s.leaving(s.handler), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
-	jobs, stop := context.WithCancel(context.WithoutCancel(ctx))
+	jobs, stop := context.WithCancel(s.observed.tracer.Into(context.WithoutCancel(ctx)))
 	var running sync.WaitGroup
 	s.SignIn.Sending.Patience = patience // from now on somebody delivers
 	running.Go(func() { s.worker.Run(jobs) })
 	running.Go(func() { s.janitor(jobs) })
+	running.Go(func() { s.serveAside(jobs) })
+	running.Go(func() { s.sendTraces(jobs) })
+	running.Go(func() { s.watch(jobs) })
 	failed := make(chan error, 1)
 	go func() {
 		if s.config.TLSCert != "" {
@@ -214,13 +240,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			failed <- h.Serve(l)
 		}
 	}()
+	s.tell("READY=1")
 	var err error
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
-		drain, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		err = h.Shutdown(drain)
-		cancel()
+		err = s.drain(h, failed)
 	}
 	stop()
 	running.Wait()
@@ -244,6 +269,7 @@ func (s *Server) janitor(ctx context.Context) {
 	for {
 		err := s.DB.Write(ctx, audit.Housekeeping("expire"), func(tx *store.Tx) error { return tx.Expire(s.config.SessionIdle) })
 		if err == nil {
+			s.done("expire")
 			err = s.keys.Refresh()
 		}
 		if err == nil {
@@ -252,6 +278,7 @@ func (s *Server) janitor(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("housekeeping", "error", err.Error())
 		}
+		s.SignIn.Hasher.Release()
 		select {
 		case <-ctx.Done():
 			return

@@ -131,10 +131,11 @@ func (tx *Tx) SetLocale(id account.IdentityID, locale string) error {
 	return tx.one(ErrNoRow, "UPDATE identity SET locale = $2 WHERE id = $1", id, locale)
 }
 
-// SetPasswordHash replaces the hash from under which the password was proved;
-// it changes nothing when the password itself was changed meanwhile.
-func (tx *Tx) SetPasswordHash(id account.IdentityID, from, to string) error {
-	_, err := tx.exec("UPDATE identity SET password_hash = $3 WHERE id = $1 AND password_hash = $2", id, from, to)
+// SetPasswordHash replaces the hash from under which the password was proved,
+// and notes whether that is long enough to be the only factor; it changes
+// nothing when the password itself was changed meanwhile.
+func (tx *Tx) SetPasswordHash(id account.IdentityID, from, to string, alone bool) error {
+	_, err := tx.exec("UPDATE identity SET password_hash = $3, password_alone = $4 WHERE id = $1 AND password_hash = $2", id, from, to, flag(alone))
 	return err
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 func (r *Reader) chainMAC(keyID uint32, message []byte) ([]byte, error) {
-	return r.db.config.Keys.MAC(keyID, "audit chain", message)
+	return r.db.config.Keys.MAC(keyID, audit.ChainPurpose, message)
 }
 
 // Record appends an event to its account's chain. The head's row is locked
@@ -48,6 +48,9 @@ func (tx *Tx) Record(e audit.Event) error {
 		return err
 	}
 	tx.events++
+	if told := tx.db.config.Recorded; told != nil {
+		tx.OnDone(func() { told(e) })
+	}
 	mac, err := tx.chainMAC(e.KeyID, audit.HeadMessage(e.Account, e.Seq, hash))
 	if err != nil {
 		return err
@@ -138,10 +141,11 @@ type storedHead struct {
 	mac   []byte
 }
 
-func (r *Reader) verifyChain(h storedHead) error {
+func (r *Reader) verifyChain(h storedHead) (err error) {
+	defer func() { r.db.counts.chain(err) }()
 	chain := audit.Chain{Account: h.Account, Hash: []byte{}}
 	var atHead []byte
-	err := r.each(storedFrom+" ORDER BY seq", []any{h.Account}, func(scan func(...any) error) error {
+	err = r.each(storedFrom+" ORDER BY seq", []any{h.Account}, func(scan func(...any) error) error {
 		s, err := scanStored(scan)
 		if err == nil {
 			err = chain.Next(r.chainMAC, s)

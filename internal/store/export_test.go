@@ -71,10 +71,52 @@ func (e *Explainer) QueryRowContext(ctx context.Context, query string, args ...a
 
 // MigrateTo makes a database as an earlier version of the program left it.
 func MigrateTo(ctx context.Context, c Config, version int64) (err error) {
-	db := &DB{config: c}
+	db := &DB{config: c, sessions: newSessionCache()}
 	if err := db.open(ctx); err != nil {
 		return err
 	}
 	defer func() { _ = db.Close() }()
 	return db.migrate(ctx, version)
 }
+
+// Cached reports whether a session would be believed without a read.
+func (db *DB) Cached(hash []byte) bool {
+	db.listen()
+	_, ok := db.sessions.get(hash, db.config.Now())
+	return ok
+}
+
+// Hears reports whether what other nodes revoke is heard.
+func (db *DB) Hears() bool {
+	db.listen()
+	return db.sessions.listener.Holds(db.config.Now())
+}
+
+// Revocations counts what was revoked, here and elsewhere.
+func (db *DB) Revocations() uint64 { return db.sessions.count.Load() }
+
+// Hesitant returns a reader that has each row before it looks at it, and
+// calls f in between.
+func (db *DB) Hesitant(f func()) *Reader {
+	return &Reader{db: db, ctx: context.Background(), q: hesitant{db.engine.Reader, f}}
+}
+
+type hesitant struct {
+	engine.Queryer
+	f func()
+}
+
+func (h hesitant) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	row := h.Queryer.QueryRowContext(ctx, query, args...)
+	h.f()
+	return row
+}
+
+// Ask asks for one value and throws it away.
+func (db *DB) Ask(query string) error {
+	var v any
+	return db.Read(context.Background()).row(query, nil, &v)
+}
+
+// Engine is what the store stands on.
+func (db *DB) Engine() *engine.Engine { return db.engine }

@@ -58,13 +58,16 @@ func (r *Reader) sessionByHash(hash []byte) (session.Session, error) {
 // Session returns the session whose token has the hash given, from the cache
 // where it may be trusted.
 func (r *Reader) Session(hash []byte) (session.Session, error) {
-	now := r.db.config.Now()
+	r.db.listen()
+	now, count := r.db.config.Now(), r.db.sessions.count.Load()
 	if s, ok := r.db.sessions.get(hash, now); ok {
+		r.db.counts.hits.Add(1)
 		return s, nil
 	}
+	r.db.counts.misses.Add(1)
 	s, err := r.sessionByHash(hash)
 	if err == nil {
-		r.db.sessions.put(hash, s, now)
+		r.db.sessions.put(hash, s, now, count)
 	}
 	return s, err
 }
@@ -178,5 +181,10 @@ func (tx *Tx) SetSessionProofs(id string, proofs []factor.Proof) error {
 	if err != nil {
 		return err
 	}
-	return tx.one(ErrNoRow, "UPDATE session SET proofs = $2 WHERE id = $1", id, string(b))
+	var i account.IdentityID
+	if err := tx.row("UPDATE session SET proofs = $2 WHERE id = $1 RETURNING identity_id", []any{id, string(b)}, &i); err != nil {
+		return err
+	}
+	tx.revoked(i)
+	return nil
 }

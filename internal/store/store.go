@@ -20,6 +20,7 @@ import (
 	"countersign/internal/fault"
 	"countersign/internal/secret"
 	"countersign/internal/store/engine"
+	"countersign/internal/trace"
 )
 
 //go:embed migrations
@@ -47,6 +48,12 @@ type Config struct {
 	Log       *slog.Logger
 	Isolation sql.IsolationLevel // of writes on PostgreSQL; zero: READ COMMITTED
 	Suffix    string             // of user principal names, after the alias; empty: DefaultSuffix
+
+	Connections int               // to PostgreSQL at most; zero: engine.DefaultConnections
+	Patience    time.Duration     // how long PostgreSQL may take for a statement; zero: engine.DefaultPatience
+	Recorded    func(audit.Event) // is told of every event once it is committed; nil: nobody is
+
+	Unfinished bool // open it although a move or a restore into it has not ended
 }
 
 // DefaultSuffix is that of a server that has no name of its own.
@@ -61,6 +68,7 @@ type DB struct {
 	woken chan struct{}
 
 	sessions *sessionCache
+	counts   counts
 
 	lastMu sync.Mutex
 	lastID [26]byte
@@ -80,7 +88,13 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 		return nil, err
 	}
 	db.Reader = Reader{db: db, ctx: nil, q: db.engine.Reader}
-	err := db.migrate(ctx, 0)
+	var err error
+	if !c.Unfinished {
+		err = db.engine.Whole(ctx)
+	}
+	if err == nil {
+		err = db.migrate(ctx, 0)
+	}
 	if err == nil {
 		err = db.checkKeys(ctx)
 	}
@@ -91,41 +105,68 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 }
 
 func (db *DB) open(ctx context.Context) (err error) {
-	db.engine, err = engine.Open(ctx, engine.Config{URL: db.config.URL, Isolation: db.config.Isolation})
+	db.engine, err = engine.Open(ctx, engine.Config{URL: db.config.URL, Isolation: db.config.Isolation, Connections: db.config.Connections, Patience: db.config.Patience})
 	return err
 }
 
 // migrate brings the schema up to the version numbered; 0: the newest.
 func (db *DB) migrate(ctx context.Context, version int64) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return db.engine.Migrate(ctx, files, version)
+	return db.engine.Migrate(ctx, Migrations(), version)
+}
+
+// Migrations make the schema, in a folder for each engine.
+func Migrations() fs.FS {
+	files, _ := fs.Sub(migrations, "migrations") // it is embedded
+	return files
 }
 
 // Close closes the database.
-func (db *DB) Close() error { return db.engine.Close() }
-
-// Ready reports whether the database answers.
-func (db *DB) Ready(ctx context.Context) error {
-	var one int
-	return db.fault(db.engine.Read.QueryRowContext(ctx, "SELECT count(*) FROM keyring_check").Scan(&one))
+func (db *DB) Close() error {
+	db.deafen()
+	return db.engine.Close()
 }
 
+// Ready reports whether the database answers, and its secrets open: another
+// node may have brought in a key that this one was not given.
+func (db *DB) Ready(ctx context.Context) error {
+	s, err := KeyCheck(ctx, db.engine.Read)
+	if err != nil {
+		return db.fault(err)
+	}
+	_, err = db.config.Keys.Open(keysAt, s)
+	return err
+}
+
+var keysAt = secret.Place{Table: "keyring_check", Row: "database", Column: "sealed"}
+
 func (db *DB) checkKeys(ctx context.Context) error {
-	at := secret.Place{Table: "keyring_check", Row: "database", Column: "sealed"}
-	var s secret.Sealed
-	err := db.engine.Read.QueryRowContext(ctx, "SELECT key_id, sealed FROM keyring_check WHERE name = 'database'").Scan(&s.KeyID, &s.Box)
-	if errors.Is(err, sql.ErrNoRows) {
-		s = db.config.Keys.Seal(at, []byte("countersign"))
+	s, err := KeyCheck(ctx, db.engine.Read)
+	if errors.Is(err, ErrNoRow) {
+		s = db.config.Keys.Seal(keysAt, []byte("countersign"))
 		_, err = db.engine.Write.ExecContext(ctx, "INSERT INTO keyring_check (name, key_id, sealed) VALUES ('database', $1, $2) ON CONFLICT (name) DO NOTHING", s.KeyID, s.Box)
 		return err
 	}
 	if err != nil {
-		return fmt.Errorf("check the keys: %w", err)
+		return err
 	}
-	if _, err := db.config.Keys.Open(at, s); err != nil {
+	return CheckKeys(db.config.Keys, s)
+}
+
+// KeyCheck is the value by which a database knows its keys.
+func KeyCheck(ctx context.Context, q engine.Queryer) (s secret.Sealed, err error) {
+	err = q.QueryRowContext(ctx, "SELECT key_id, sealed FROM keyring_check WHERE name = 'database'").Scan(&s.KeyID, &s.Box)
+	if errors.Is(err, sql.ErrNoRows) {
+		return s, ErrNoRow
+	}
+	if err != nil {
+		return s, fmt.Errorf("check the keys: %w", err)
+	}
+	return s, nil
+}
+
+// CheckKeys refuses keys that a database does not know.
+func CheckKeys(keys *secret.Keyring, known secret.Sealed) error {
+	if _, err := keys.Open(keysAt, known); err != nil {
 		return fmt.Errorf("the keys do not belong to this database: %w", err)
 	}
 	return nil
@@ -141,6 +182,7 @@ func (db *DB) fault(err error) error {
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNoRow
 	}
+	db.counts.unavailable.Add(1)
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, db.engine.Name(), err)
 }
 
@@ -151,23 +193,38 @@ type Tx struct {
 	Actor  audit.Actor
 	events int
 	onDone []func()
+
+	revocations []string // what other nodes are told of
 }
 
 // OnDone has f called once the write is committed.
 func (tx *Tx) OnDone(f func()) { tx.onDone = append(tx.onDone, f) }
 
-// attempts bounds how often a write is tried again after it lost a race.
-const attempts = 200
+// attempts bounds how often a write is tried again after it lost a race, and
+// reconnections after it lost its connection before the COMMIT.
+const (
+	attempts      = 200
+	reconnections = 2
+)
 
 // Write runs f in one transaction, by the actor's hand. It commits when f
 // returns nil; a refusal that must be remembered is a value of f's, returned
 // after the commit. f may run several times and must not touch anything else.
-func (db *DB) Write(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) error {
+func (db *DB) Write(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) (err error) {
+	ctx, write := trace.Start(ctx, "store.write")
+	defer func() { end(write, err) }()
+	broken := 0
 	for try := 1; ; try++ {
 		err := db.writeOnce(ctx, actor, f)
+		if broken < reconnections && db.engine.Broken(err) {
+			broken++
+			continue
+		}
 		if err == nil || try == attempts || !(errors.Is(err, errLost) || db.engine.Again(err)) {
+			write.Note(trace.Number("tries", int64(try)))
 			return db.fault(err)
 		}
+		db.counts.retries.Add(1)
 		pause := time.Duration(rand.Int64N(int64(time.Millisecond) * int64(min(try, 20)))) //nolint:gosec // spreads retries, no secret
 		select {
 		case <-ctx.Done():
@@ -177,8 +234,12 @@ func (db *DB) Write(ctx context.Context, actor audit.Actor, f func(tx *Tx) error
 	}
 }
 
-func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) error {
+func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) (err error) {
+	ctx, whole := trace.Start(ctx, "store.transaction")
+	defer func() { end(whole, err) }()
+	_, wait := trace.Start(ctx, "store.begin")
 	t, err := db.engine.Begin(ctx)
+	wait.End(err)
 	if err != nil {
 		return err
 	}
@@ -191,7 +252,7 @@ func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, f func(tx *Tx) e
 	if tx.events == 0 && actor.NeedsEvent() {
 		return errUnaudited
 	}
-	if err := t.Commit(); err != nil {
+	if err := tx.commit(ctx, t); err != nil {
 		return err
 	}
 	for _, done := range tx.onDone {
@@ -234,31 +295,35 @@ func (db *DB) Read(ctx context.Context) *Reader {
 }
 
 func (r *Reader) row(query string, args []any, into ...any) error {
-	return r.db.fault(r.q.QueryRowContext(r.ctx, query, args...).Scan(into...))
+	ctx, patience := r.db.engine.Patient(r.ctx)
+	return r.db.fault(patience.End(r.q.QueryRowContext(ctx, query, args...).Scan(into...)))
 }
 
-// each calls f for every row.
+// each calls f for every row, which may take its time.
 func (r *Reader) each(query string, args []any, f func(scan func(into ...any) error) error) error {
-	rows, err := r.q.QueryContext(r.ctx, query, args...)
-	if err != nil {
-		return r.db.fault(err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		if err := f(rows.Scan); err != nil {
-			return r.db.fault(err)
+	ctx, patience := r.db.engine.Patient(r.ctx)
+	return r.db.fault(patience.End(func() error {
+		rows, err := r.q.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
 		}
-	}
-	return r.db.fault(rows.Err())
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			patience.Rest()
+			if err := f(rows.Scan); err != nil {
+				return err
+			}
+			patience.GoOn()
+		}
+		return rows.Err()
+	}()))
 }
 
 // exec runs a statement and returns how many rows it changed.
 func (tx *Tx) exec(query string, args ...any) (int64, error) {
-	res, err := tx.q.ExecContext(tx.ctx, query, args...)
-	if err != nil {
-		if tx.db.engine.Again(err) {
-			return 0, err // the whole transaction is tried again
-		}
+	ctx, patience := tx.db.engine.Patient(tx.ctx)
+	res, err := tx.q.ExecContext(ctx, query, args...)
+	if err = patience.End(err); err != nil {
 		return 0, err
 	}
 	return res.RowsAffected()

@@ -3,7 +3,6 @@ package testkit
 import (
 	"crypto/rand"
 	"io"
-	"log/slog"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -56,7 +55,7 @@ func NewSite(t testing.TB, e storetest.Engine, change func(*config.Config)) *Sit
 	}
 	s.Config = c
 	var err error
-	if s.Server, err = server.Open(t.Context(), c, slog.New(slog.NewTextHandler(s.Logs, nil))); err != nil {
+	if s.Server, err = server.Open(t.Context(), c, c.Logger(s.Logs)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })

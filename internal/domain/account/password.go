@@ -5,9 +5,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/trustelem/zxcvbn"
 	"golang.org/x/text/unicode/norm"
 
+	"countersign/internal/domain/guess"
 	"countersign/internal/fault"
 )
 
@@ -97,7 +97,7 @@ func guessable(password string, words []string) bool {
 	case other > 2:
 		return false
 	}
-	return zxcvbn.PasswordStrength(cut(ascii, 64), words).Guesses < guessableBelow
+	return guess.Guesses(cut(ascii, 64), words) < guessableBelow
 }
 
 // LongEnoughAlone reports whether password may be the only factor.

@@ -1,12 +1,9 @@
 package account
 
 import (
-	"slices"
 	"strings"
-	"sync"
 
-	"github.com/nyaruka/phonenumbers"
-
+	"countersign/internal/domain/dialplan"
 	"countersign/internal/fault"
 )
 
@@ -41,21 +38,20 @@ func ParsePhone(country, typed string) (Phone, error) {
 		return "", ErrPhoneForm
 	}
 	typed = hyphens.Replace(typed)
-	n, err := phonenumbers.Parse(typed, country)
-	if abroad, ok := strings.CutPrefix(typed, "00"); ok && (err != nil || !phonenumbers.IsValidNumber(n)) {
-		n, err = phonenumbers.Parse("+"+abroad, country) // how many countries begin a number abroad
+	n, ok := dialplan.Parse(typed, country)
+	if abroad, cut := strings.CutPrefix(typed, "00"); cut && (!ok || n.Kind() == dialplan.None) {
+		n, ok = dialplan.Parse("+"+abroad, country) // how many countries begin a number abroad
 	}
-	if err != nil || n.GetExtension() != "" || !phonenumbers.IsValidNumber(n) {
+	if !ok {
 		return "", ErrPhoneForm
 	}
-	if len(phonenumbers.GetRegionCodeForNumber(n)) != 2 || phonenumbers.GetRegionCodeForNumber(n) == "ZZ" { // satellites and other numbers of no country
+	switch kind := n.Kind(); {
+	case kind == dialplan.None:
+		return "", ErrPhoneForm
+	case kind != dialplan.Mobile, len(n.Region()) != 2: // satellites and other numbers of no country
 		return "", ErrPhoneKind
 	}
-	switch phonenumbers.GetNumberType(n) {
-	case phonenumbers.MOBILE, phonenumbers.FIXED_LINE_OR_MOBILE:
-		return Phone(phonenumbers.Format(n, phonenumbers.E164)), nil
-	}
-	return "", ErrPhoneKind
+	return Phone(n.E164()), nil
 }
 
 // hyphens are what keyboards have for one.
@@ -71,23 +67,20 @@ func notOfANumber(r rune) bool {
 	return true
 }
 
-func (p Phone) parsed() *phonenumbers.PhoneNumber {
-	n, err := phonenumbers.Parse(string(p), "")
-	if err != nil {
-		return &phonenumbers.PhoneNumber{}
-	}
+func (p Phone) parsed() dialplan.Number {
+	n, _ := dialplan.Parse(string(p), "")
 	return n
 }
 
 // Country is where the number belongs (ISO 3166-1 alpha-2).
-func (p Phone) Country() string { return phonenumbers.GetRegionCodeForNumber(p.parsed()) }
+func (p Phone) Country() string { return p.parsed().Region() }
 
 // International writes the number for people: +86 138 0013 8000.
 func (p Phone) International() string {
 	if p == "" {
 		return ""
 	}
-	return phonenumbers.Format(p.parsed(), phonenumbers.INTERNATIONAL)
+	return p.parsed().International()
 }
 
 // Prefix is the number without its last digits.
@@ -99,7 +92,7 @@ func (p Phone) Mask() string {
 	if p == "" {
 		return ""
 	}
-	national := phonenumbers.GetNationalSignificantNumber(p.parsed())
+	national := p.parsed().National
 	if len(national) < 9 {
 		return "****" + national[max(0, len(national)-2):]
 	}
@@ -114,18 +107,9 @@ type PhoneCountry struct {
 }
 
 // PhoneCountries are the countries with mobile numbers, by code.
-var PhoneCountries = sync.OnceValue(func() (list []PhoneCountry) {
-	for code := range phonenumbers.GetSupportedRegions() {
-		n := phonenumbers.GetExampleNumberForType(code, phonenumbers.MOBILE)
-		if n == nil {
-			continue
-		}
-		example := phonenumbers.Format(n, phonenumbers.NATIONAL)
-		if _, err := ParsePhone(code, example); err != nil { // the national form is not what the library itself reads
-			example = phonenumbers.Format(n, phonenumbers.INTERNATIONAL)
-		}
-		list = append(list, PhoneCountry{code, int(n.GetCountryCode()), example})
+func PhoneCountries() (list []PhoneCountry) {
+	for _, c := range dialplan.Countries() {
+		list = append(list, PhoneCountry{c.Region, c.Dial, c.Example})
 	}
-	slices.SortFunc(list, func(a, b PhoneCountry) int { return strings.Compare(a.Code, b.Code) })
 	return list
-})
+}

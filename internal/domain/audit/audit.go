@@ -36,6 +36,9 @@ const (
 	LocaleModify        Name = "LocaleModify"
 	SetupLink           Name = "SetupLink"
 	KeyRotate           Name = "KeyRotate"
+	DatabaseMove        Name = "MoveDatabase"
+	DatabaseBackup      Name = "BackUpDatabase"
+	DatabaseRestore     Name = "RestoreDatabase"
 	MessageRetry        Name = "MessageRetry"
 	EmailModify         Name = "EmailModify"
 	MobileBind          Name = "MobileBind"
@@ -184,6 +187,9 @@ func ParseContent(b []byte) (Event, error) {
 
 // A MAC authenticates a message under the key with the id given.
 type MAC func(keyID uint32, message []byte) ([]byte, error)
+
+// ChainPurpose is what MACs of the chain are made for.
+const ChainPurpose = "audit chain"
 
 // Link returns the hash of an event: it covers the event and all before it.
 func Link(mac MAC, previous []byte, keyID uint32, content []byte) ([]byte, error) {

@@ -1,33 +1,27 @@
-// Package imports is how the operator brings in what people bound elsewhere:
-// security keys of the old protocol, U2F.
+// Package imports is how the operator brings in people from elsewhere, with
+// their password hashes and seeds, and security keys of the old protocol, U2F.
 package imports
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/ecdh"
 	"encoding/base64"
-	"encoding/csv"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"countersign/internal/prove"
 )
 
 // Bounds of a file.
 const (
-	RecordsMax   = 20_000 // seconds, in which nobody else writes
-	lineMaxBytes = 16 << 10
-	handleMax    = 255 // bytes: U2F gives its length in one
-	appIDMax     = 512
+	RecordsMax = 20_000 // seconds, in which nobody else writes
+	handleMax  = 255    // bytes: U2F gives its length in one
+	appIDMax   = 512
 )
 
 // A Record is one key as the file describes it.
@@ -41,156 +35,35 @@ type Record struct {
 	Name      string // empty: one will be found
 }
 
-// A Bad is a line that cannot be taken, and why.
-type Bad struct {
-	Line int
-	Why  string
-}
+// keyForm is a file of keys. A name need not be given.
+var keyForm = form{noun: "keys", most: RecordsMax, columns: []column{
+	{name: "user"}, {name: "key_handle"}, {name: "public_key"}, {name: "app_id"}, {name: "counter", bare: true}, {name: "name", optional: true},
+}}
 
-// columns of a file, in the order in which it is best written. A name need not
-// be given.
-var columns = []string{"user", "key_handle", "public_key", "app_id", "counter", "name"}
-
-// Parse reads a file: CSV whose first line names the columns, or a JSON object
-// a line. The error is about the file as a whole.
+// Parse reads a file of keys: CSV whose first line names the columns, or a JSON
+// object a line. The error is about the file as a whole.
 func Parse(r io.Reader) (list []Record, bad []Bad, err error) {
-	in := bufio.NewReaderSize(r, lineMaxBytes)
-	var read func(line string) (fields, error)
 	seen := map[string]int{} // key handles, and the lines they stand in
-	for number := 1; ; number++ {
-		line, long, err := nextLine(in)
-		if err == io.EOF {
-			break
-		}
+	bad, err = keyForm.each(r, Either, func(number int, line fields) error {
+		record, err := readKey(line)
 		if err != nil {
-			return nil, nil, fmt.Errorf("read the file: %w", err)
+			return err
 		}
-		if number == 1 {
-			line = strings.TrimPrefix(line, "\ufeff")
-		}
-		text := strings.TrimSpace(line)
-		if text == "" && !long {
-			continue
-		}
-		if read == nil {
-			if strings.HasPrefix(text, "{") {
-				read = readJSON
-			} else if read, err = readCSV(text); err != nil {
-				return nil, nil, err
-			} else {
-				continue // it named the columns
-			}
-		}
-		if len(list)+len(bad) == RecordsMax {
-			return nil, nil, fmt.Errorf("the file has more than %d keys: take it apart", RecordsMax)
-		}
-		record, err := Record{}, errLong
-		if !long {
-			record, err = readLine(line, read)
-		}
-		if before, twice := seen[string(record.KeyHandle)]; err == nil && twice {
-			err = fmt.Errorf("key_handle is that of line %d", before)
-		}
-		if err != nil {
-			bad = append(bad, Bad{number, err.Error()})
-			continue
+		if before, twice := seen[string(record.KeyHandle)]; twice {
+			return fmt.Errorf("key_handle is that of line %d", before)
 		}
 		record.Line = number
 		seen[string(record.KeyHandle)] = number
 		list = append(list, record)
-	}
-	if len(list)+len(bad) == 0 {
-		return nil, nil, errors.New("the file names no keys")
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
 	}
 	return list, bad, nil
 }
 
-var (
-	errLong = fmt.Errorf("the line is longer than %d bytes", lineMaxBytes)
-	errCSV  = errors.New("the line is not CSV of the columns that the first line names")
-	errJSON = errors.New("the line is not one JSON object of the documented fields")
-)
-
-// nextLine reads one line, of which no more is kept than lineMaxBytes.
-func nextLine(in *bufio.Reader) (line string, long bool, err error) {
-	b, more, err := in.ReadLine()
-	line, long = string(b), more
-	for more && err == nil {
-		_, more, err = in.ReadLine()
-	}
-	if err == io.EOF && long {
-		err = nil
-	}
-	return line, long, err
-}
-
-// fields are those of one line, as text.
-type fields map[string]string
-
-// readCSV reads the line that names the columns, and returns what reads the
-// others. No field has two lines, and so a stray quote costs its own line alone.
-func readCSV(header string) (func(string) (fields, error), error) {
-	split := func(line string) ([]string, error) {
-		r := csv.NewReader(strings.NewReader(line))
-		r.FieldsPerRecord, r.TrimLeadingSpace = -1, true
-		return r.Read()
-	}
-	names, err := split(header)
-	for n, name := range names {
-		names[n] = strings.ToLower(strings.TrimSpace(name))
-		if err == nil && (!slices.Contains(columns, names[n]) || slices.Contains(names[:n], names[n])) {
-			err = errCSV
-		}
-	}
-	if err != nil || len(names) < len(columns)-1 || len(names) == len(columns)-1 && slices.Contains(names, "name") {
-		return nil, fmt.Errorf("the first line must name the columns: %s; or be a JSON object", strings.Join(columns, ","))
-	}
-	return func(line string) (fields, error) {
-		values, err := split(line)
-		if err != nil || len(values) != len(names) {
-			return nil, errCSV
-		}
-		f := fields{}
-		for n, v := range values {
-			f[names[n]] = v
-		}
-		return f, nil
-	}, nil
-}
-
-func readJSON(line string) (fields, error) {
-	var f struct {
-		User      string      `json:"user"`
-		KeyHandle string      `json:"key_handle"`
-		PublicKey string      `json:"public_key"`
-		AppID     string      `json:"app_id"`
-		Counter   json.Number `json:"counter"`
-		Name      string      `json:"name"`
-	}
-	in := json.NewDecoder(strings.NewReader(line))
-	in.DisallowUnknownFields()
-	if strings.TrimSpace(line)[0] != '{' || in.Decode(&f) != nil {
-		return nil, errJSON
-	}
-	if _, err := in.Token(); err != io.EOF {
-		return nil, errJSON
-	}
-	return fields{"user": f.User, "key_handle": f.KeyHandle, "public_key": f.PublicKey, "app_id": f.AppID, "counter": f.Counter.String(), "name": f.Name}, nil
-}
-
-func readLine(line string, read func(string) (fields, error)) (r Record, err error) {
-	if !utf8.ValidString(line) {
-		return r, errors.New("the line is not UTF-8")
-	}
-	f, err := read(line)
-	if err != nil {
-		return r, err
-	}
-	for _, name := range columns {
-		if f[name] = strings.TrimSpace(f[name]); f[name] == "" && name != "name" {
-			return r, fmt.Errorf("%s is missing", name)
-		}
-	}
+func readKey(f fields) (r Record, err error) {
 	r.User = f["user"]
 	decode, err := encoding(f["public_key"])
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -179,13 +180,16 @@ func (a *API) Mount(t Routes) {
 			}
 		}
 	}
-	document, err := json.MarshalIndent(h.OpenAPI(), "", "  ")
-	if err != nil {
-		panic(fmt.Sprintf("api: describe: %v", err)) // a broken build
-	}
+	document := sync.OnceValue(func() []byte { // when first asked for: it takes as long as all the rest
+		b, err := json.MarshalIndent(h.OpenAPI(), "", "  ")
+		if err != nil {
+			panic(fmt.Sprintf("api: describe: %v", err)) // a broken build
+		}
+		return b
+	})
 	t.Handle("GET /api/v1/openapi.json", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(document))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(document()))
 	}))
 }
 

@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"countersign/internal/fault"
+	"countersign/internal/trace"
 )
 
 // An Info is what is known of a request before anything looks into it.
@@ -106,18 +107,17 @@ func RetryAfter(w http.ResponseWriter, f *fault.Fault) {
 func Log(log *slog.Logger, r *http.Request, err error) {
 	f := fault.From(err)
 	if (f.Kind == fault.Internal || f.Kind == fault.Unavailable) && !errors.Is(err, context.Canceled) {
-		log.Error("request refused", "request", InfoOf(r).ID, "method", r.Method, "path", Path(r), "code", f.Code, "error", err.Error())
+		log.Error("request refused", "request", InfoOf(r).ID, "route", Route(r), "code", f.Code, "error", err.Error())
 	}
 }
 
-// Path is the request's path for logs: the tokens of links left out.
-func Path(r *http.Request) string {
-	for _, links := range []string{"/setup/", "/recover/", "/reset/", "/notme/", "/activate/"} {
-		if strings.HasPrefix(r.URL.Path, links) {
-			return links + "…"
-		}
+// Route is what the request was for, as logs and counts may say it: the
+// pattern that took it. A path holds tokens and names.
+func Route(r *http.Request) string {
+	if r.Pattern == "" || r.Pattern[0] == '/' { // a redirect of CONNECT says its path here
+		return "none"
 	}
-	return r.URL.Path
+	return r.Pattern
 }
 
 // longest is how long a request may wait for a part that does not answer.
@@ -131,7 +131,11 @@ type Guard struct {
 	Panic   http.HandlerFunc // the answer when a handler panics
 	HSTS    bool
 	Now     func() time.Time // of the Date header; nil: the machine's
-	cross   http.CrossOriginProtection
+
+	Tracer   *trace.Tracer  // nil: nothing is measured
+	Answered func(Exchange) // is told of every request that was answered; needs the Tracer
+
+	cross http.CrossOriginProtection
 }
 
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -140,6 +144,13 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	info := Info{ID: hex.EncodeToString(id[:]), Address: ClientAddress(r, g.Trusted), Header: r.Header}
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), infoKey{}, info), longest)
 	defer cancel()
+	if g.Tracer != nil {
+		var span *trace.Running
+		ctx, span = g.Tracer.Root(ctx, "request", g.caller(r))
+		answer := &answer{ResponseWriter: w}
+		w = answer
+		defer func() { g.answered(r, info, answer, span) }()
+	}
 	r = r.WithContext(ctx)
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -162,7 +173,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if p == http.ErrAbortHandler { //nolint:errorlint // the sentinel itself
 				panic(p)
 			}
-			g.Log.Error("panic", "request", info.ID, "method", r.Method, "path", Path(r), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			g.Log.Error("panic", "request", info.ID, "route", Route(r), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			g.Panic(w, r)
 		}
 	}()

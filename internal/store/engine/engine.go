@@ -10,7 +10,10 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 )
@@ -19,7 +22,20 @@ import (
 type Config struct {
 	URL       string             // postgres://…, or the path of an SQLite file
 	Isolation sql.IsolationLevel // of writes on PostgreSQL; zero: READ COMMITTED
+
+	Connections int           // to PostgreSQL at most; zero: DefaultConnections
+	Patience    time.Duration // how long PostgreSQL may take for a statement; zero: DefaultPatience
 }
+
+// What is not said.
+const (
+	DefaultConnections = 16
+	DefaultPatience    = 10 * time.Second
+)
+
+// ErrUnknown says that nobody knows whether a transaction was committed. It
+// must be taken neither for done nor for undone.
+var ErrUnknown = errors.New("the outcome of COMMIT is not known")
 
 // IsPostgres reports whether a URL means PostgreSQL.
 func IsPostgres(url string) bool {
@@ -47,6 +63,7 @@ type dialect struct {
 	goose    goose.Dialect
 	again    func(error) bool
 	taken    func(error) bool
+	broken   func(error) bool
 }
 
 // An Engine is an open database.
@@ -58,6 +75,10 @@ type Engine struct {
 	dialect dialect
 	begin   func(ctx context.Context) (Transaction, error)
 	closers []func() error
+
+	connect   *pgx.ConnConfig // PostgreSQL alone
+	patience  time.Duration   // zero: without end
+	announces atomic.Int32    // whether PostgreSQL lets us
 }
 
 // Open opens the database at a URL.
@@ -101,43 +122,58 @@ func (e *Engine) Begin(ctx context.Context) (Transaction, error) { return e.begi
 // be tried again.
 func (e *Engine) Again(err error) bool { return e.dialect.again(err) }
 
+// Broken reports whether an error says that the connection was lost, and with
+// it the transaction if it had not come to its COMMIT.
+func (e *Engine) Broken(err error) bool { return e.dialect.broken(err) }
+
 // Taken reports whether an error says that a UNIQUE constraint refused a row.
 func (e *Engine) Taken(err error) bool { return e.dialect.taken(err) }
 
 // provider has the migrations of this engine, in the folder of its name.
-func (e *Engine) provider(files fs.FS) (*goose.Provider, error) {
+func (e *Engine) provider(d *sql.DB, files fs.FS) (*goose.Provider, error) {
 	files, err := fs.Sub(files, e.dialect.name)
 	if err != nil {
 		return nil, err
 	}
 	var options []goose.ProviderOption
 	if e.dialect.postgres {
-		locker, err := lock.NewPostgresSessionLocker()
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // look each second, for five minutes
 		if err != nil {
 			return nil, err
 		}
 		options = append(options, goose.WithSessionLocker(locker))
 	}
-	return goose.NewProvider(e.dialect.goose, e.Write, files, options...)
+	return goose.NewProvider(e.dialect.goose, d, files, options...)
 }
 
 var migrating sync.Mutex // SQLite has no lock of its own for this
 
-// Migrate brings the schema up to the version numbered; 0: the newest.
-func (e *Engine) Migrate(ctx context.Context, files fs.FS, version int64) error {
+// Migrate brings the schema up to the version numbered; 0: the newest. A
+// schema that is newer than that stays as it is: another node has brought it.
+func (e *Engine) Migrate(ctx context.Context, files fs.FS, version int64) (err error) {
+	if version == 0 {
+		version = e.Newest(files)
+	}
+	if is, err := e.Version(ctx, e.Read); err == nil && is >= version {
+		return nil // as at most starts, which wait for nobody then
+	}
 	migrating.Lock()
 	defer migrating.Unlock()
-	p, err := e.provider(files)
+	d := e.Write
+	if e.dialect.postgres {
+		d = e.migrator()
+		defer func() { err = errors.Join(err, d.Close()) }()
+	}
+	p, err := e.provider(d, files)
 	if err != nil {
 		return fmt.Errorf("prepare the migrations: %w", err)
 	}
-	if version == 0 {
-		_, err = p.Up(ctx)
-	} else {
-		_, err = p.UpTo(ctx, version)
+	for try := 1; ; try++ {
+		if _, err = p.UpTo(ctx, version); err == nil {
+			return nil
+		}
+		if try == lockTries || !waitedForLock(err) {
+			return fmt.Errorf("migrate the database: %w", err)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("migrate the database: %w", err)
-	}
-	return nil
 }

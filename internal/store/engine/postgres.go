@@ -3,8 +3,12 @@ package engine
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,32 +21,201 @@ var postgresDialect = dialect{
 	name:     "postgres",
 	postgres: true,
 	goose:    goose.DialectPostgres,
-	again: func(err error) bool {
-		var e *pgconn.PgError
-		return errors.As(err, &e) && (e.Code == "40001" || e.Code == "40P01") // serialization failure, deadlock
-	},
-	taken: func(err error) bool {
-		var e *pgconn.PgError
-		return errors.As(err, &e) && e.Code == "23505"
-	},
+	again:    func(err error) bool { return said(err, "40001", "40P01") }, // serialization failure, deadlock
+	taken:    func(err error) bool { return said(err, "23505") },
+	broken:   brokenPostgres,
+}
+
+// said reports whether PostgreSQL answered with one of the codes.
+func said(err error, codes ...string) bool {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		for _, c := range codes {
+			if e.Code == c {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// brokenPostgres tells a connection that was lost from one that cannot be
+// had: trying at once helps with the first alone.
+func brokenPostgres(err error) bool {
+	var connect *pgconn.ConnectError
+	var answer *pgconn.PgError
+	var network *net.OpError
+	switch {
+	case err == nil, errors.As(err, &connect), errors.Is(err, ErrUnknown), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):
+		return false
+	case errors.As(err, &answer): // shutdown, crash, idle for too long, or what a pooler says
+		return said(err, "57P01", "57P02", "57P05") || strings.HasPrefix(answer.Code, "08")
+	}
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) || pgconn.SafeToRetry(err)
+}
+
+// errURL is all that is said: the parser's words may hold the password.
+var errURL = errors.New("the database URL cannot be read")
+
+// connecting bounds how long a connection takes to be made.
+const connecting = 5 * time.Second
+
+// parsePostgres reads a URL. Of several hosts the one that takes writes is
+// meant: a standby would answer with what was.
+func parsePostgres(databaseURL string) (*pgx.ConnConfig, error) {
+	c, err := pgx.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, errURL
+	}
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = connecting
+	}
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "countersign"
+	}
+	if c.ValidateConnect == nil {
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	keep := net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
+	c.DialFunc = (&net.Dialer{Timeout: c.ConnectTimeout, KeepAliveConfig: keep}).DialContext
+	return c, nil
 }
 
 func (e *Engine) openPostgres(ctx context.Context, config Config) error {
 	e.dialect = postgresDialect
-	c, err := pgx.ParseConfig(config.URL)
+	c, err := parsePostgres(config.URL)
 	if err != nil {
-		return errors.New("the database URL cannot be read") // the parser's words may hold the password
+		return err
 	}
-	d := sql.OpenDB(stdlib.GetConnector(*c))
-	d.SetMaxOpenConns(16)
-	d.SetMaxIdleConns(16)
+	most := config.Connections
+	if most == 0 {
+		most = DefaultConnections
+	}
+	if e.patience = config.Patience; e.patience == 0 {
+		e.patience = DefaultPatience
+	}
+	e.connect = c
+	d := sql.OpenDB(stdlib.GetConnector(*c, stdlib.OptionAfterConnect(limits(e.patience/2, 3*e.patience))))
+	d.SetMaxOpenConns(most)
+	d.SetMaxIdleConns(most)
 	d.SetConnMaxIdleTime(5 * time.Minute)
-	e.Write, e.Read, e.Reader = d, d, d
-	e.begin = func(ctx context.Context) (Transaction, error) {
-		return d.BeginTx(ctx, &sql.TxOptions{Isolation: config.Isolation})
+	e.Write, e.Read, e.Reader = d, d, &rereading{DB: d, most: most}
+	e.begin = func(ctx context.Context) (t Transaction, err error) {
+		for range most + 1 { // a restart of the server leaves a pool of lost connections
+			if t, err = e.beginPostgres(ctx, d, config.Isolation); !e.Broken(err) {
+				break
+			}
+		}
+		return t, err
 	}
 	if err := d.PingContext(ctx); err != nil {
 		return fmt.Errorf("reach PostgreSQL at %s:%d: %w", c.Host, c.Port, err)
 	}
 	return nil
+}
+
+// limits has the server itself give up a lock, so that the connection lives
+// on, and a node that stops in the middle of a write, with what it has locked.
+func limits(lock, idle time.Duration) func(context.Context, *pgx.Conn) error {
+	set := fmt.Sprintf("SET lock_timeout = %d; SET idle_in_transaction_session_timeout = %d", lock.Milliseconds(), idle.Milliseconds())
+	return func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.PgConn().Exec(ctx, set).ReadAll()
+		return err
+	}
+}
+
+// How long a migration waits for a table, and how often: whoever waits for a
+// table has everybody else wait behind.
+const (
+	lockWait  = 2 * time.Second
+	lockTries = 30
+)
+
+// migrator opens the database for migrations, which may take their time.
+func (e *Engine) migrator() *sql.DB {
+	return sql.OpenDB(stdlib.GetConnector(*e.connect, stdlib.OptionAfterConnect(limits(lockWait, 0))))
+}
+
+func waitedForLock(err error) bool { return said(err, "55P03") }
+
+// A postgresTx is one transaction on PostgreSQL.
+type postgresTx struct {
+	*sql.Tx
+	patience time.Duration
+	cancel   context.CancelFunc
+}
+
+// beginPostgres begins a transaction which the end of ctx does not end: a
+// COMMIT under way is waited for, whoever has gone.
+func (e *Engine) beginPostgres(ctx context.Context, d *sql.DB, level sql.IsolationLevel) (Transaction, error) {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	gone := context.AfterFunc(ctx, cancel)
+	late := time.AfterFunc(e.patience, cancel)
+	t, err := d.BeginTx(own, &sql.TxOptions{Isolation: level})
+	inTime := late.Stop()
+	switch {
+	case !gone():
+		err = context.Cause(ctx)
+	case !inTime:
+		err = fmt.Errorf("%w for a connection", errPatience)
+	}
+	if err != nil {
+		cancel() // which rolls back
+		return nil, err
+	}
+	return &postgresTx{Tx: t, patience: e.patience, cancel: cancel}, nil
+}
+
+// Commit commits, or says ErrUnknown where that is all there is to say.
+func (t *postgresTx) Commit() error {
+	late := time.AfterFunc(t.patience, t.cancel)
+	err := t.Tx.Commit()
+	late.Stop()
+	t.cancel()
+	if err == nil || undone(err) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w: %v", ErrUnknown, err) //nolint:errorlint // what it was must not be taken for its reason
+}
+
+// undone reports whether an error of COMMIT says that nothing was committed:
+// PostgreSQL refused, or was never asked.
+func undone(err error) bool {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.SeverityUnlocalized != "FATAL" && e.SeverityUnlocalized != "PANIC" && e.Code != "40003" && e.Code != "08007"
+	}
+	return errors.Is(err, sql.ErrTxDone) || errors.Is(err, pgx.ErrTxCommitRollback) || pgconn.SafeToRetry(err)
+}
+
+// Rollback gives the transaction up.
+func (t *postgresTx) Rollback() error {
+	late := time.AfterFunc(t.patience, t.cancel)
+	defer late.Stop()
+	defer t.cancel()
+	return t.Tx.Rollback()
+}
+
+// rereading reads once more where the connection it read on was lost.
+type rereading struct {
+	*sql.DB
+	most int // connections there may be
+}
+
+func (r *rereading) QueryContext(ctx context.Context, query string, args ...any) (rows *sql.Rows, err error) {
+	for range r.most + 1 {
+		if rows, err = r.DB.QueryContext(ctx, query, args...); !brokenPostgres(err) {
+			break
+		}
+	}
+	return rows, err
+}
+
+func (r *rereading) QueryRowContext(ctx context.Context, query string, args ...any) (row *sql.Row) {
+	for range r.most + 1 {
+		if row = r.DB.QueryRowContext(ctx, query, args...); !brokenPostgres(row.Err()) {
+			break
+		}
+	}
+	return row
 }

@@ -26,6 +26,7 @@ var sqliteDialect = dialect{
 		var e *sqlite.Error
 		return errors.As(err, &e) && (e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 	},
+	broken: func(error) bool { return false }, // there is none
 }
 
 // openSQLite uses one connection for writing, so that writers queue in this
@@ -64,8 +65,8 @@ func (e *Engine) openSQLite(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	e.closers = append(e.closers, conn.Close)
 	w := &sqliteWriter{preparing: preparing{prepare: conn.PrepareContext, Queryer: conn}, free: make(chan struct{}, 1)}
+	e.closers = append(e.closers, w.forget, conn.Close)
 	e.begin = w.begin
 	return nil
 }
@@ -109,6 +110,16 @@ func (p *preparing) statement(query string) (*sql.Stmt, error) {
 		return there.(*sql.Stmt), nil
 	}
 	return s, nil
+}
+
+// forget closes the statements. Nobody else closes those of one connection,
+// and with one of them open SQLite keeps the file, and its lock, for good.
+func (p *preparing) forget() error {
+	p.statements.Range(func(_, s any) bool {
+		_ = s.(*sql.Stmt).Close()
+		return true
+	})
+	return nil
 }
 
 func (p *preparing) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {

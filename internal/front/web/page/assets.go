@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"sync"
 
 	"countersign/internal/front/request"
 )
@@ -18,8 +19,9 @@ var assetFS embed.FS
 
 // An asset is a file that never changes under its path, which holds its hash.
 type asset struct {
-	kind        string
-	plain, gzip []byte
+	kind  string
+	plain []byte
+	gzip  func() []byte // made when first asked for
 }
 
 var (
@@ -42,13 +44,14 @@ func init() {
 		sum := sha256.Sum256(b)
 		base := path.Base(name)
 		p := "/assets/" + hex.EncodeToString(sum[:6]) + "/" + base
-		a := asset{kind: kinds[path.Ext(base)], plain: b}
-		var z bytes.Buffer
-		g, _ := gzip.NewWriterLevel(&z, gzip.BestCompression)
-		_, _ = g.Write(b)
-		_ = g.Close()
-		a.gzip = z.Bytes()
-		assets[p], assetPaths[base] = a, p
+		assets[p] = asset{kind: kinds[path.Ext(base)], plain: b, gzip: sync.OnceValue(func() []byte {
+			var z bytes.Buffer
+			g, _ := gzip.NewWriterLevel(&z, gzip.BestCompression)
+			_, _ = g.Write(b)
+			_ = g.Close()
+			return z.Bytes()
+		})}
+		assetPaths[base] = p
 	}
 }
 
@@ -68,7 +71,7 @@ func (k *Kit) ServeAsset(w http.ResponseWriter, r *http.Request) error {
 	body := a.plain
 	if acceptsEncoding(r, "gzip") {
 		h.Set("Content-Encoding", "gzip")
-		body = a.gzip
+		body = a.gzip()
 	}
 	_, err := w.Write(body)
 	if err != nil {

@@ -128,7 +128,7 @@ func (e Enrolment) Countries(b Base) (list []Country) {
 			list = append(list, Country{c.Code, b.L.Country(c.Code), c.Dial, c.Example})
 		}
 	}
-	slices.SortFunc(list, func(x, y Country) int { return b.L.Compare(x.Name, y.Name) })
+	slices.SortFunc(list, func(x, y Country) int { return b.L.CompareCountries(x.Code, y.Code) })
 	return list
 }
 

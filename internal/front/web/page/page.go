@@ -111,11 +111,14 @@ func (b *Base) base() *Base { return b }
 // HasBase is a page type: a struct that embeds Base.
 type HasBase interface{ base() *Base }
 
-// A Page is a template with the type of what it shows.
-type Page[T any] struct {
-	kit  *Kit
+// A Page is a template with the type of what it shows. What is the same for
+// every type is a sheet's: a hundred types would make a hundred copies of it.
+type Page[T any] struct{ *sheet }
+
+// A sheet is a template within the layout.
+type sheet struct {
 	name string
-	t    *template.Template
+	t    func() *template.Template
 }
 
 var registered struct {
@@ -123,19 +126,26 @@ var registered struct {
 	pages map[string]func(yield func(t *template.Template, data any))
 }
 
-// New parses the page at path in files, within the layout, and the parts that
-// it takes from files. A template that does not parse is a broken build, and
-// panics.
-func New[T any](k *Kit, files fs.FS, path string, parts ...string) Page[T] {
-	t := template.Must(template.New("layout.html").Funcs(template.FuncMap{"pairs": pairs}).ParseFS(layoutFS, "templates/layout.html", "templates/parts.html", "templates/chart.html"))
-	template.Must(t.ParseFS(files, append(parts, path)...))
+// New is the page at path in files, within the layout, with the parts that it
+// takes from files. It is parsed when first shown: all pages at once take more
+// memory than everything else in an idle server. A template that does not
+// parse is a broken build, and panics; a test parses every one.
+func New[T any](_ *Kit, files fs.FS, path string, parts ...string) Page[T] {
+	return Page[T]{newSheet(files, path, parts, *new(T))}
+}
+
+func newSheet(files fs.FS, path string, parts []string, zero any) *sheet {
+	t := sync.OnceValue(func() *template.Template {
+		t := template.Must(template.New("layout.html").Funcs(template.FuncMap{"pairs": pairs}).ParseFS(layoutFS, "templates/layout.html", "templates/parts.html", "templates/chart.html"))
+		return template.Must(t.ParseFS(files, append(parts, path)...))
+	})
 	registered.Lock()
 	defer registered.Unlock()
 	if registered.pages == nil {
 		registered.pages = map[string]func(func(*template.Template, any)){}
 	}
-	registered.pages[path+fmt.Sprintf(" %T", *new(T))] = func(yield func(*template.Template, any)) { yield(t, *new(T)) }
-	return Page[T]{k, path, t}
+	registered.pages[path+fmt.Sprintf(" %T", zero)] = func(yield func(*template.Template, any)) { yield(t(), zero) }
+	return &sheet{path, t}
 }
 
 // Registered calls f for every page made so far, with a zero value of its type.
@@ -158,8 +168,12 @@ func pairs(kv ...any) map[string]any {
 
 // Render writes the page.
 func (p Page[T]) Render(w http.ResponseWriter, r *http.Request, status int, data T) error {
+	return p.render(w, r, status, data)
+}
+
+func (p *sheet) render(w http.ResponseWriter, r *http.Request, status int, data any) error {
 	var b bytes.Buffer
-	if err := p.t.ExecuteTemplate(&b, "layout.html", data); err != nil {
+	if err := p.t().ExecuteTemplate(&b, "layout.html", data); err != nil {
 		return fmt.Errorf("render %s: %w", p.name, err)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -32,7 +32,7 @@ type passwordPage struct {
 	Who, NotYou, Ceremony string
 	Min                   int
 	Rules                 []string // sentences of the account's policy
-	Expired               bool     // else it was set by an administrator
+	Expired               bool     // else it was set by an administrator, or elsewhere
 	Distrusted            bool     // somebody else may know the one before
 }
 

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"countersign/internal/bench"
+)
+
+type benchCmd struct {
+	Sizes    []int         `help:"Numbers of identities, the smallest first." default:"1000,100000"`
+	Postgres string        `help:"URL of a PostgreSQL where databases can be made; best in COUNTERSIGN_BENCH_POSTGRES." env:"COUNTERSIGN_BENCH_POSTGRES"`
+	Slice    time.Duration `help:"How long an operation is measured before the next has its turn." default:"1s"`
+	Rounds   int           `help:"How many turns each one has." default:"5"`
+	Clients  int           `help:"Connections of the session check." default:"32"`
+	Nodes    []int         `help:"How many processes serve on PostgreSQL, in turn." default:"1,3"`
+	Dir      string        `help:"Where databases are made; default: the system's directory for temporary files." type:"path"`
+	JSON     string        `help:"File for the figures." name:"json" type:"path"`
+}
+
+func (c benchCmd) Run(w *world) (err error) {
+	dir, err := os.MkdirTemp(c.Dir, "countersign-bench-")
+	if err != nil {
+		return fmt.Errorf("make a directory: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	report, err := bench.Run(w.ctx, bench.Options{Dir: dir, Sizes: c.Sizes, Postgres: c.Postgres, Slice: c.Slice, Rounds: c.Rounds, Clients: c.Clients, Nodes: c.Nodes, Program: program, Version: version,
+		Say: func(format string, args ...any) { _, _ = fmt.Fprintf(w.err, format+"\n", args...) }})
+	if err != nil {
+		return err
+	}
+	if c.JSON != "" {
+		b, err := json.MarshalIndent(report, "", " ")
+		if err == nil {
+			err = os.WriteFile(c.JSON, append(b, '\n'), 0o644) //nolint:gosec // figures
+		}
+		if err != nil {
+			return fmt.Errorf("write the figures: %w", err)
+		}
+	}
+	return report.Print(w.out)
+}

@@ -1,0 +1,205 @@
+// Package bench measures what operations cost, how that grows with the number
+// of identities, and what they cost beside a bare handler, a bare hash and a
+// bare database in the same run.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"countersign/internal/store/engine"
+)
+
+// Options say what is measured.
+type Options struct {
+	Dir      string        // holds the databases while they are measured; emptied by whoever made it
+	Sizes    []int         // numbers of identities, the smallest first
+	Postgres string        // URL of a PostgreSQL where databases can be made; empty: none
+	Slice    time.Duration // for which one operation is measured before the next has its turn
+	Rounds   int           // turns that each one has
+	Clients  int           // connections of the session check
+	Nodes    []int         // how many processes serve on PostgreSQL, in turn
+	Program  string        // that is run as a node; empty: none is
+	Version  string
+	Say      func(format string, args ...any) // progress
+}
+
+// A Report is what was measured in one run.
+type Report struct {
+	Version     string       `json:"version"`
+	Go          string       `json:"go"`
+	CPUs        int          `json:"cpus"`
+	At          time.Time    `json:"at"`
+	Operations  []Row        `json:"operations"`
+	Comparisons []Comparison `json:"comparisons"`
+	Nodes       []NodeRow    `json:"nodes,omitempty"`
+}
+
+// A Row is an operation, one at a time, on one database.
+type Row struct {
+	Operation  string        `json:"operation"`
+	Engine     string        `json:"engine"`
+	Identities int           `json:"identities"`
+	Runs       int           `json:"runs"`
+	Median     time.Duration `json:"median_ns"`
+	P99        time.Duration `json:"p99_ns"`
+	Growth     float64       `json:"growth"` // of the median, against the smallest database in the same rounds
+}
+
+// A Comparison is a ratio within this run, and what it should be.
+type Comparison struct {
+	What   string  `json:"what"`
+	Engine string  `json:"engine,omitempty"`
+	Ratio  float64 `json:"ratio"`
+	AtMost bool    `json:"at_most"` // else: at least
+	Target float64 `json:"target"`
+	Note   string  `json:"note,omitempty"`
+}
+
+// Met reports whether the target is met.
+func (c Comparison) Met() bool {
+	if c.AtMost {
+		return c.Ratio <= c.Target
+	}
+	return c.Ratio >= c.Target
+}
+
+// Run measures.
+func Run(ctx context.Context, o Options) (r Report, err error) {
+	r = Report{Version: o.Version, Go: runtime.Version(), CPUs: runtime.GOMAXPROCS(0), At: time.Now().UTC()}
+	engines := []string{"sqlite"}
+	if o.Postgres != "" {
+		engines = append(engines, "postgres")
+	}
+	for _, e := range engines {
+		if err := o.engine(ctx, e, &r); err != nil {
+			return r, fmt.Errorf("%s: %w", e, err)
+		}
+	}
+	return r, nil
+}
+
+// engine measures one of them.
+func (o Options) engine(ctx context.Context, name string, r *Report) (err error) {
+	var all []*population
+	defer func() {
+		for _, p := range all {
+			err = errors.Join(err, p.db.Close())
+		}
+	}()
+	for _, n := range o.Sizes {
+		dir := filepath.Join(o.Dir, fmt.Sprintf("%s-%d", name, n))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		url, drop, err := o.database(ctx, name, dir, fmt.Sprintf("countersign_bench_%d_%d", os.Getpid(), n))
+		if err != nil {
+			return err
+		}
+		defer drop()
+		o.Say("%s: making %d identities", name, n)
+		p, err := openPopulation(ctx, dir, name, url, n, o.Say)
+		if err != nil {
+			return err
+		}
+		p.dir, p.url = dir, url
+		all = append(all, p)
+	}
+	for _, op := range operations {
+		o.Say("%s: %s", name, op.name)
+		rows, err := o.measure(ctx, op, all)
+		if err != nil {
+			return fmt.Errorf("%s: %w", op.name, err)
+		}
+		r.Operations = append(r.Operations, rows...)
+		if last := rows[len(rows)-1]; len(rows) > 1 {
+			r.Comparisons = append(r.Comparisons, Comparison{What: fmt.Sprintf("%s: %d identities against %d", op.name, last.Identities, rows[0].Identities), Engine: name, Ratio: last.Growth, AtMost: true, Target: 1.10})
+		}
+	}
+	for _, compare := range []func(context.Context, *population, *Report) error{o.againstEngine, o.againstHandler, o.againstHash} {
+		if err := compare(ctx, all[0], r); err != nil {
+			return err
+		}
+	}
+	if name == "postgres" && o.Program != "" {
+		for _, n := range o.Nodes {
+			if err := o.nodes(ctx, all[0], n, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// database makes one, and returns what removes it.
+func (o Options) database(ctx context.Context, kind, dir, name string) (url string, drop func(), err error) {
+	if kind == "sqlite" {
+		return filepath.Join(dir, "countersign.db"), func() {}, nil
+	}
+	url, remove, err := engine.CreateDatabase(ctx, o.Postgres, name)
+	return url, func() {
+		if err := remove(context.WithoutCancel(ctx)); err != nil {
+			o.Say("a database is left: %v", err)
+		}
+	}, err
+}
+
+// measure runs an operation on each population in turn, so that what else the
+// machine does falls on all of them.
+func (o Options) measure(ctx context.Context, op operation, all []*population) (rows []Row, err error) {
+	took := make([][]time.Duration, len(all))
+	growth := make([][]float64, len(all))
+	for range o.Rounds {
+		var first time.Duration
+		for n, p := range all {
+			slice, err := during(ctx, o.Slice, func() (func() error, error) { return op.prepare(ctx, p) })
+			if err != nil {
+				return nil, err
+			}
+			took[n] = append(took[n], slice...)
+			slices.Sort(slice)
+			if n == 0 {
+				first = quantile(slice, .5)
+			}
+			growth[n] = append(growth[n], float64(quantile(slice, .5))/float64(first))
+		}
+	}
+	for n, p := range all {
+		slices.Sort(took[n])
+		slices.Sort(growth[n])
+		rows = append(rows, Row{op.name, p.engine, p.size, len(took[n]), quantile(took[n], .5), quantile(took[n], .99), growth[n][len(growth[n])/2]})
+	}
+	return rows, nil
+}
+
+// during prepares and runs one after the other until the time is over, and
+// returns how long the runs took.
+func during(ctx context.Context, d time.Duration, prepare func() (func() error, error)) (took []time.Duration, err error) {
+	for end := time.Now().Add(d); len(took) == 0 || time.Now().Before(end); {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		run, err := prepare()
+		if err != nil {
+			return nil, err
+		}
+		start := time.Now()
+		err = run()
+		took = append(took, time.Since(start))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return took, nil
+}
+
+// quantile is that of a sorted list.
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+}
