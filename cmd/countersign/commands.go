@@ -22,6 +22,7 @@ func (serveCmd) Run(w *world) error {
 	if err := w.config.Check(); err != nil {
 		return err
 	}
+	hurried()
 	if err := server.Await(w.ctx, *w.config, w.logger()); err != nil {
 		return err
 	}
@@ -37,7 +38,6 @@ func (serveCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
-	frugal()
 	if w.config.Dev {
 		fmt.Fprintln(w.out, "Development mode: nothing is really sent, and the clock can be moved. For this machine only.")
 		fmt.Fprintf(w.out, "Messages: %s/dev/outbox\n", w.config.PublicURL)

@@ -13,7 +13,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,8 +27,8 @@ const (
 )
 
 var (
-	aliyunCode   = regexp.MustCompile(`^[A-Za-z][A-Za-z_.]{1,63}$`)
-	aliyunSender = regexp.MustCompile(`^([A-Za-z0-9]{1,11}|[0-9]{1,15})$`)
+	aliyunCode   = compiled(`^[A-Za-z][A-Za-z_.]{1,63}$`)
+	aliyunSender = compiled(`^([A-Za-z0-9]{1,11}|[0-9]{1,15})$`)
 )
 
 // Aliyun sends text messages through Alibaba Cloud SMS: by template, anywhere
@@ -71,7 +70,7 @@ func (a *Aliyun) setup() (*url.URL, error) {
 		return nil, errors.New("a template for notices needs one for codes")
 	case a.TemplateCode != "" && a.SignName == "":
 		return nil, errors.New("a template needs a signature name")
-	case a.TemplateCode == "" && a.From != "" && !aliyunSender.MatchString(a.From):
+	case a.TemplateCode == "" && a.From != "" && !aliyunSender().MatchString(a.From):
 		return nil, fmt.Errorf("the sender %q is neither up to 11 letters and digits nor up to 15 digits", a.From)
 	}
 	address := a.Endpoint
@@ -207,7 +206,7 @@ func (a *Aliyun) outcome(from answer) error {
 		return from.later(rule.on(code), a.Now())
 	}
 	err := from.refused(a.Now())
-	if aliyunCode.MatchString(code) {
+	if aliyunCode().MatchString(code) {
 		err = codedError{code, err}
 	}
 	return err

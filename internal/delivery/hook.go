@@ -11,7 +11,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +20,7 @@ import (
 )
 
 var (
-	headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110 §5.6.2
+	headerName = compiled("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110 §5.6.2
 	// What the exchange itself is made of, and what we sign with.
 	ownHeaders = []string{"Connection", "Content-Length", "Content-Type", "Expect", "Host", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "User-Agent", "Webhook-Id", "Webhook-Signature", "Webhook-Timestamp"}
 )
@@ -81,7 +80,7 @@ func (h *Hook) setup() (s hookSetup, err error) {
 	}
 	for name, value := range h.Headers {
 		switch {
-		case !headerName.MatchString(name):
+		case !headerName().MatchString(name):
 			return s, fmt.Errorf("%q is no name of a header", name)
 		case slices.Contains(ownHeaders, http.CanonicalHeaderKey(name)):
 			return s, fmt.Errorf("the header %s is ours to set", name)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -16,10 +15,10 @@ import (
 const reasonLimit = 300
 
 var (
-	addressLike = regexp.MustCompile(`[^\s<>"'(),;:]+@[^\s<>"'(),;:]+`)
+	addressLike = compiled(`[^\s<>"'(),;:]+@[^\s<>"'(),;:]+`)
 	// Codes and telephone numbers, in groups too; replies such as 550 5.1.1 are none.
-	numberLike = regexp.MustCompile(`\pN{2,}(?:[ -]\pN{2,})+|\pN{4,}`)
-	tokenLike  = regexp.MustCompile(`[\pL\pN_-]{16,}`)
+	numberLike = compiled(`\pN{2,}(?:[ -]\pN{2,})+|\pN{4,}`)
+	tokenLike  = compiled(`[\pL\pN_-]{16,}`)
 )
 
 // masked returns enough of an address or telephone number to tell two apart,
@@ -58,14 +57,14 @@ func reason(err error, m message.Message) string {
 			text = strings.ReplaceAll(text, line, "***")
 		}
 	}
-	text = addressLike.ReplaceAllStringFunc(text, masked)
-	text = tokenLike.ReplaceAllStringFunc(text, func(word string) string {
+	text = addressLike().ReplaceAllStringFunc(text, masked)
+	text = tokenLike().ReplaceAllStringFunc(text, func(word string) string {
 		if strings.ContainsFunc(word, func(r rune) bool { return r == '_' || unicode.IsNumber(r) }) {
 			return "***"
 		}
 		return word
 	})
-	text = code + numberLike.ReplaceAllString(text, "***")
+	text = code + numberLike().ReplaceAllString(text, "***")
 	if len(text) > reasonLimit {
 		text = strings.ToValidUTF8(text[:reasonLimit], "") + "…"
 	}

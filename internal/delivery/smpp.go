@@ -145,7 +145,7 @@ func (s *SMPP) match(r smpp.Receipt) {
 
 func (s *SMPP) undelivered(r smpp.Receipt, attrs ...slog.Attr) {
 	attrs = append(attrs, slog.String("channel", string(message.SMS)), slog.String("smsc_id", printable(r.ID, ' ')),
-		slog.String("state", r.State.String()), slog.String("code", numberLike.ReplaceAllString(printable(r.Code, ' '), "***")))
+		slog.String("state", r.State.String()), slog.String("code", numberLike().ReplaceAllString(printable(r.Code, ' '), "***")))
 	s.log.LogAttrs(context.Background(), slog.LevelWarn, "message not delivered", attrs...)
 }
 

@@ -4,16 +4,23 @@ import (
 	"errors"
 	"regexp"
 	"strings"
+	"sync"
 
 	"countersign/internal/domain/message"
 )
 
 // international is a number as E.164 §6 has it, with its plus.
-var international = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
+var international = compiled(`^\+[1-9][0-9]{6,14}$`)
+
+// compiled is an expression from its first use on: the start of the program
+// needs none.
+func compiled(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 // textMessage returns what an SMS says, refusing what no gateway can send.
 func textMessage(m message.Message) (string, error) {
-	if !international.MatchString(m.To) {
+	if !international().MatchString(m.To) {
 		return "", Permanent(errors.New("the recipient is not a telephone number"))
 	}
 	text := strings.TrimRight(m.Text, "\r\n \t")

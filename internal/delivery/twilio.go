@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"time"
 
@@ -21,8 +20,8 @@ import (
 const twilioValidity = 10 * time.Hour
 
 var (
-	twilioID     = regexp.MustCompile(`^(AC|SK|MG)[0-9a-fA-F]{32}$`)
-	twilioSender = regexp.MustCompile(`^(\+[1-9][0-9]{6,14}|[0-9]{3,8}|[A-Za-z0-9 &_+-]{1,11})$`) // number, short code, or name
+	twilioID     = compiled(`^(AC|SK|MG)[0-9a-fA-F]{32}$`)
+	twilioSender = compiled(`^(\+[1-9][0-9]{6,14}|[0-9]{3,8}|[A-Za-z0-9 &_+-]{1,11})$`) // number, short code, or name
 )
 
 // Twilio sends text messages through Twilio's Messages resource
@@ -53,7 +52,7 @@ func (t *Twilio) Validate() error {
 }
 
 func (t *Twilio) setup() (*url.URL, error) {
-	is := func(id, kind string) bool { return twilioID.MatchString(id) && id[:2] == kind }
+	is := func(id, kind string) bool { return twilioID().MatchString(id) && id[:2] == kind }
 	switch {
 	case !is(t.Account, "AC"):
 		return nil, errors.New("the Twilio account is not an account SID (AC and 32 hexadecimal digits)")
@@ -65,7 +64,7 @@ func (t *Twilio) setup() (*url.URL, error) {
 		return nil, errors.New("either a sender or a messaging service of Twilio is needed")
 	case t.Service != "" && !is(t.Service, "MG"):
 		return nil, errors.New("the Twilio messaging service is not a service SID (MG and 32 hexadecimal digits)")
-	case t.From != "" && !twilioSender.MatchString(t.From):
+	case t.From != "" && !twilioSender().MatchString(t.From):
 		return nil, fmt.Errorf("the Twilio sender %q is neither a number with its plus, nor a short code, nor a name of up to 11 letters", t.From)
 	}
 	base := t.Base

@@ -33,14 +33,18 @@ var All = []*Locale{
 	{Tag: "ja", Name: "日本語"},
 }
 
-var matcher language.Matcher
-
-func init() {
+var matcher = sync.OnceValue(func() language.Matcher {
 	tags := make([]language.Tag, len(All))
 	for i, l := range All {
 		tags[i] = language.MustParse(l.Tag)
+	}
+	return language.NewMatcher(tags)
+})
+
+func init() {
+	for _, l := range All {
 		l.localizer = sync.OnceValue(func() *i18n.Localizer {
-			bundle := i18n.NewBundle(tags[i])
+			bundle := i18n.NewBundle(language.MustParse(l.Tag))
 			bundle.RegisterUnmarshalFunc("json", json.Unmarshal)
 			if _, err := bundle.LoadMessageFileFS(messages, path.Join("messages", l.Tag+".json")); err != nil {
 				panic(fmt.Sprintf("locale: %v", err)) // embedded: a broken build
@@ -48,7 +52,6 @@ func init() {
 			return i18n.NewLocalizer(bundle, l.Tag)
 		})
 	}
-	matcher = language.NewMatcher(tags)
 }
 
 // Get returns the language with exactly the tag given, or nil.
@@ -73,7 +76,7 @@ func Match(acceptLanguage string, chosen ...string) *Locale {
 	if err != nil || len(wanted) == 0 {
 		return All[0]
 	}
-	_, i, confidence := matcher.Match(wanted...)
+	_, i, confidence := matcher().Match(wanted...)
 	if confidence == language.No {
 		return All[0]
 	}

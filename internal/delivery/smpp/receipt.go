@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -50,8 +51,10 @@ type Receipt struct {
 }
 
 var (
-	receiptField = regexp.MustCompile(`(?i)\b(id|sub|dlvrd|submit date|done date|stat|err|text):`)
-	receiptWord  = regexp.MustCompile(`^[!-~]{1,64}$`)
+	receiptField = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)\b(id|sub|dlvrd|submit date|done date|stat|err|text):`)
+	})
+	receiptWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[!-~]{1,64}$`) })
 )
 
 const (
@@ -76,7 +79,7 @@ func receipt(p *pdu) (Receipt, bool) {
 		text = payload
 	}
 	r := receiptText(string(text))
-	if word := strings.TrimRight(string(id), "\x00"); receiptWord.MatchString(word) {
+	if word := strings.TrimRight(string(id), "\x00"); receiptWord().MatchString(word) {
 		r.ID = word
 	}
 	if state, ok := p.value(tagMessageState); ok && len(state) == 1 && state[0] != 0 {
@@ -89,7 +92,7 @@ func receipt(p *pdu) (Receipt, bool) {
 // another order; nothing after text: is read.
 func receiptText(text string) Receipt {
 	r := Receipt{Submitted: -1, Arrived: -1}
-	at := receiptField.FindAllStringSubmatchIndex(text, -1)
+	at := receiptField().FindAllStringSubmatchIndex(text, -1)
 	for i, m := range at {
 		name := strings.ToLower(text[m[2]:m[3]])
 		if name == "text" {
@@ -100,7 +103,7 @@ func receiptText(text string) Receipt {
 			end = at[i+1][0]
 		}
 		value := strings.TrimSpace(text[m[1]:end])
-		if receiptWord.MatchString(value) {
+		if receiptWord().MatchString(value) {
 			r.set(name, value)
 		}
 	}

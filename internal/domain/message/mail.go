@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"html/template"
 	"strings"
+	"sync"
 
 	"countersign/internal/locale"
 )
@@ -12,7 +13,7 @@ import (
 var mailHTML string
 
 // sheetHTML has no image and no address but ours: opening a mail tells nobody.
-var sheetHTML = template.Must(template.New("mail").Parse(mailHTML))
+var sheetHTML = sync.OnceValue(func() *template.Template { return template.Must(template.New("mail").Parse(mailHTML)) })
 
 // A part is a paragraph of a mail, or a link with what it is called.
 type part struct {
@@ -46,7 +47,7 @@ func (s Service) write(m *Message, l *locale.Locale, subject string, parts ...pa
 	}
 	m.Subject, m.Text = subject, strings.Join(append(text, foot...), "\n\n")+"\n"
 	b := &strings.Builder{}
-	err := sheetHTML.Execute(b, struct {
+	err := sheetHTML().Execute(b, struct {
 		Tag, Title string
 		Parts      []part
 		Foot       []string

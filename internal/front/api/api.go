@@ -114,11 +114,11 @@ func fromSchema(ctx huma.Context, status int, _ string, errs ...error) huma.Stat
 	case status >= http.StatusInternalServerError:
 		f = fault.New(fault.Internal, "internal")
 	}
-	l, id := locale.All[0], ""
-	if ctx != nil {
-		l, id = locale.Match(ctx.Header("Accept-Language")), request.InfoIn(ctx.Context()).ID
+	detail, id := "", ""
+	if ctx != nil { // else the library asks for the shape of a refusal, at the start
+		detail, id = locale.Match(ctx.Header("Accept-Language")).Fault(f), request.InfoIn(ctx.Context()).ID
 	}
-	p := newProblem(status, f.Code, l.Fault(f), id)
+	p := newProblem(status, f.Code, detail, id)
 	for _, err := range errs {
 		var d *huma.ErrorDetail
 		if errors.As(err, &d) {
