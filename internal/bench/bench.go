@@ -39,6 +39,7 @@ type Report struct {
 	Operations  []Row        `json:"operations"`
 	Comparisons []Comparison `json:"comparisons"`
 	Nodes       []NodeRow    `json:"nodes,omitempty"`
+	Tables      []TableRow   `json:"tables,omitempty"`
 }
 
 // A Row is an operation, one at a time, on one database.
@@ -49,7 +50,17 @@ type Row struct {
 	Runs       int           `json:"runs"`
 	Median     time.Duration `json:"median_ns"`
 	P99        time.Duration `json:"p99_ns"`
+	CPU        time.Duration `json:"cpu_ns"` // of this process, mean; on PostgreSQL the database's own is not in it
 	Growth     float64       `json:"growth"` // of the median, against the smallest database in the same rounds
+}
+
+// A TableRow is what the rows of a table take, with their indexes, in the
+// largest database.
+type TableRow struct {
+	Table  string `json:"table"`
+	Engine string `json:"engine"`
+	Rows   int64  `json:"rows"`
+	Bytes  int64  `json:"bytes"`
 }
 
 // A Comparison is a ratio within this run, and what it should be.
@@ -122,6 +133,9 @@ func (o Options) engine(ctx context.Context, name string, r *Report) (err error)
 			r.Comparisons = append(r.Comparisons, Comparison{What: fmt.Sprintf("%s: %d identities against %d", op.name, last.Identities, rows[0].Identities), Engine: name, Ratio: last.Growth, AtMost: true, Target: 1.10})
 		}
 	}
+	if err := o.tables(ctx, all[len(all)-1], r); err != nil {
+		return err
+	}
 	for _, compare := range []func(context.Context, *population, *Report) error{o.againstEngine, o.againstHandler, o.againstHash} {
 		if err := compare(ctx, all[0], r); err != nil {
 			return err
@@ -155,14 +169,15 @@ func (o Options) database(ctx context.Context, kind, dir, name string) (url stri
 func (o Options) measure(ctx context.Context, op operation, all []*population) (rows []Row, err error) {
 	took := make([][]time.Duration, len(all))
 	growth := make([][]float64, len(all))
+	worked := make([]time.Duration, len(all))
 	for range o.Rounds {
 		var first time.Duration
 		for n, p := range all {
-			slice, err := during(ctx, o.Slice, func() (func() error, error) { return op.prepare(ctx, p) })
+			slice, work, err := during(ctx, o.Slice, func() (func() error, error) { return op.prepare(ctx, p) })
 			if err != nil {
 				return nil, err
 			}
-			took[n] = append(took[n], slice...)
+			took[n], worked[n] = append(took[n], slice...), worked[n]+work
 			slices.Sort(slice)
 			if n == 0 {
 				first = quantile(slice, .5)
@@ -173,30 +188,48 @@ func (o Options) measure(ctx context.Context, op operation, all []*population) (
 	for n, p := range all {
 		slices.Sort(took[n])
 		slices.Sort(growth[n])
-		rows = append(rows, Row{op.name, p.engine, p.size, len(took[n]), quantile(took[n], .5), quantile(took[n], .99), growth[n][len(growth[n])/2]})
+		rows = append(rows, Row{op.name, p.engine, p.size, len(took[n]), quantile(took[n], .5), quantile(took[n], .99), worked[n] / time.Duration(len(took[n])), growth[n][len(growth[n])/2]})
 	}
 	return rows, nil
 }
 
 // during prepares and runs one after the other until the time is over, and
-// returns how long the runs took.
-func during(ctx context.Context, d time.Duration, prepare func() (func() error, error)) (took []time.Duration, err error) {
+// returns how long the runs took, and their time of the processors.
+func during(ctx context.Context, d time.Duration, prepare func() (func() error, error)) (took []time.Duration, work time.Duration, err error) {
 	for end := time.Now().Add(d); len(took) == 0 || time.Now().Before(end); {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		run, err := prepare()
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		start := time.Now()
+		start, worked := time.Now(), cpu()
 		err = run()
 		took = append(took, time.Since(start))
+		work += cpu() - worked
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	return took, nil
+	return took, work, nil
+}
+
+// tables measures what the rows take once everything was done.
+func (o Options) tables(ctx context.Context, p *population, r *Report) error {
+	o.Say("%s: size of %d identities", p.engine, p.size)
+	e, err := engine.Open(ctx, engine.Config{URL: p.url})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = e.Close() }()
+	sizes, err := e.Sizes(ctx)
+	for _, s := range sizes {
+		if s.Rows > 0 {
+			r.Tables = append(r.Tables, TableRow{s.Table, p.engine, s.Rows, s.Bytes})
+		}
+	}
+	return err
 }
 
 // quantile is that of a sorted list.

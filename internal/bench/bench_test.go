@@ -44,6 +44,19 @@ func TestEverythingIsMeasuredOnBothEngines(t *testing.T) {
 			t.Errorf("%s is measured on %d databases of four", op, n)
 		}
 	}
+	tables := map[string]int{}
+	for _, s := range r.Tables {
+		if s.Rows < 1 || s.Bytes < s.Rows {
+			t.Errorf("%+v", s)
+		}
+		if s.Table == "identity" && s.Rows != 1010+2 {
+			t.Errorf("%s has %d identities", s.Engine, s.Rows)
+		}
+		tables[s.Table]++
+	}
+	if tables["identity"] != 2 || tables["audit_event"] != 2 || tables["session"] != 2 {
+		t.Errorf("the tables are %v", tables)
+	}
 	if len(seen) != 8 || len(r.Nodes) != 4 {
 		t.Errorf("%d operations, %d rows of nodes", len(seen), len(r.Nodes))
 	}

@@ -72,9 +72,11 @@ func (o Options) againstEngine(ctx context.Context, p *population, r *Report) er
 	}
 	defer func() { _ = y.Close() }()
 	ours, bare, err := o.turns(ctx, func(d time.Duration) ([]time.Duration, error) {
-		return during(ctx, d, func() (func() error, error) { return checkTOTP(ctx, p) })
+		took, _, err := during(ctx, d, func() (func() error, error) { return checkTOTP(ctx, p) })
+		return took, err
 	}, func(d time.Duration) ([]time.Duration, error) {
-		return during(ctx, d, func() (func() error, error) { return func() error { return y.Check(ctx) }, nil })
+		took, _, err := during(ctx, d, func() (func() error, error) { return func() error { return y.Check(ctx) }, nil })
+		return took, err
 	})
 	if err != nil {
 		return err
