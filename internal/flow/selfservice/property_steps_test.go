@@ -72,6 +72,7 @@ func (l *life) steps() map[string]func(*rapid.T) {
 		"alone":        func(*rapid.T) { l.alone() },
 		"unbind":       func(*rapid.T) { l.unbind() },
 		"choose":       func(*rapid.T) { l.choose() },
+		"choose2":      func(*rapid.T) { l.choose() },
 		"set up": func(*rapid.T) {
 			if a := l.asking("setup"); a != nil {
 				l.setUp(a)
@@ -322,7 +323,11 @@ func (l *life) choose() {
 		return
 	}
 	scenarios := rapid.SliceOfNDistinct(rapid.SampledFrom(policy.Scenarios), 1, 3, rapid.ID).Draw(l.r, "scenarios")
-	m := rapid.SampledFrom(policy.ProtectionMethods).Draw(l.r, "by")
+	methods := slices.Clone(policy.ProtectionMethods)
+	if l.facts.Protection.On() { // what is bound needs nothing more, and comes to its end
+		methods = append(methods, l.facts.Protection.Method, l.facts.Protection.Method, l.facts.Protection.Method)
+	}
+	m := rapid.SampledFrom(methods).Draw(l.r, "by")
 	id, err := l.Self.BeginProtection(ctx(), l.from(), s.Signed, scenarios, m)
 	if err != nil {
 		return
