@@ -10,6 +10,20 @@ import (
 	"countersign/internal/store"
 )
 
+// expire removes what is over, once a minute on one of the nodes.
+func (s *Server) expire(ctx context.Context) error {
+	return s.once(ctx, "job:expire", 50*time.Second, func(ctx context.Context) error {
+		return s.DB.Write(ctx, audit.Housekeeping("expire"), (*store.Tx).Expire)
+	})
+}
+
+// sweep removes what is looked for in whole tables.
+func (s *Server) sweep(ctx context.Context) error {
+	return s.once(ctx, "job:sweep", time.Hour, func(ctx context.Context) error {
+		return s.DB.Write(ctx, audit.Housekeeping("sweep"), func(tx *store.Tx) error { return tx.Sweep(s.config.SessionIdle) })
+	})
+}
+
 // daily runs what is due once a day, on one of the nodes that share the store.
 func (s *Server) daily(ctx context.Context) error {
 	return s.once(ctx, "job:idle", 24*time.Hour, func(ctx context.Context) error {

@@ -19,7 +19,6 @@ import (
 
 	"countersign/internal/config"
 	"countersign/internal/delivery"
-	"countersign/internal/domain/audit"
 	"countersign/internal/domain/message"
 	"countersign/internal/flow/admin"
 	"countersign/internal/flow/selfservice"
@@ -267,13 +266,12 @@ func (s *Server) janitor(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {
-		err := s.DB.Write(ctx, audit.Housekeeping("expire"), func(tx *store.Tx) error { return tx.Expire(s.config.SessionIdle) })
+		err := s.expire(ctx)
 		if err == nil {
-			s.done("expire")
 			err = s.keys.Refresh()
 		}
 		if err == nil {
-			err = errors.Join(s.daily(ctx), s.days(ctx), s.digests(ctx))
+			err = errors.Join(s.sweep(ctx), s.daily(ctx), s.days(ctx), s.digests(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("housekeeping", "error", err.Error())

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"countersign/internal/domain/ceremony"
@@ -193,30 +194,52 @@ func (tx *Tx) UseSentCodes(ceremonyID string, used error) error {
 	return tx.one(used, "DELETE FROM sent_code WHERE ceremony_id = $1", ceremonyID)
 }
 
-// Expire removes what has been over for a while.
-func (tx *Tx) Expire(idle time.Duration) error {
-	now := micros(tx.Now)
-	for _, s := range []struct {
-		query string
-		args  []any
-	}{
-		{"DELETE FROM ceremony WHERE expires_at < $1", []any{now}},
-		{"DELETE FROM passkey_challenge WHERE expires_at < $1", []any{now}},
-		{"DELETE FROM session WHERE expires_at < $1 OR last_seen_at < $2", []any{now, micros(tx.Now.Add(-idle - time.Hour))}},
-		{"DELETE FROM throttle_window WHERE ends_at < $1", []any{now}},
-		{"DELETE FROM known_device WHERE last_used_at < $1", []any{micros(tx.Now.Add(-180 * 24 * time.Hour))}},
-		{"DELETE FROM remembered_device WHERE expires_at < $1", []any{now}},
-		{"DELETE FROM setup_link WHERE expires_at < $1", []any{micros(tx.Now.Add(-30 * 24 * time.Hour))}},
-		{"DELETE FROM enrolment WHERE kind = $1 AND expires_at < $2", []any{Recover, micros(tx.Now.Add(-7 * 24 * time.Hour))}},
-		{"DELETE FROM activation WHERE expires_at < $1", []any{micros(tx.Now.Add(-7 * 24 * time.Hour))}}, // till then its link says that it has expired
-		{"DELETE FROM mail_link WHERE expires_at < $1", []any{micros(tx.Now.Add(-24 * time.Hour))}},
-		{"DELETE FROM seen_network WHERE last_at < $1", []any{micros(tx.Now.Add(-90 * 24 * time.Hour))}},
-		{"DELETE FROM domain_alias WHERE verified_at = 0 AND created_at < $1", []any{micros(tx.Now.Add(-30 * 24 * time.Hour))}},
-		{"DELETE FROM outbox WHERE state = 'sent' AND sent_at < $1", []any{micros(tx.Now.Add(-24 * time.Hour))}},
-		{"DELETE FROM outbox WHERE state = 'dead' AND created_at < $1", []any{micros(tx.Now.Add(-30 * 24 * time.Hour))}},
-	} {
-		if _, err := tx.q.ExecContext(tx.ctx, s.query, s.args...); err != nil { // after a standstill it takes its time
-			return err
+// An ending says which rows are over.
+type ending struct {
+	from, where string
+	until       func(now time.Time, idle time.Duration) int64 // $1
+}
+
+func ago(d time.Duration) func(now time.Time, _ time.Duration) int64 {
+	return func(now time.Time, _ time.Duration) int64 { return micros(now.Add(-d)) }
+}
+
+// What is found by an index, so that it can be asked for every minute however
+// much there is.
+var found = []ending{
+	{"ceremony", "expires_at < $1", ago(0)},
+	{"passkey_challenge", "expires_at < $1", ago(0)},
+	{"session", "expires_at < $1", ago(0)},
+	{"throttle_window", "ends_at < $1", ago(0)},
+	{"remembered_device", "expires_at < $1", ago(0)},
+	{"activation", "expires_at < $1", ago(7 * 24 * time.Hour)}, // till then its link says that it has expired
+	{"mail_link", "expires_at < $1", ago(24 * time.Hour)},
+	{"seen_network", "last_at < $1", ago(90 * 24 * time.Hour)},
+}
+
+// What is looked for in whole tables.
+var sought = []ending{
+	{"session", "last_seen_at < $1", func(now time.Time, idle time.Duration) int64 { return micros(now.Add(-idle - time.Hour)) }},
+	{"known_device", "last_used_at < $1", ago(180 * 24 * time.Hour)},
+	{"setup_link", "expires_at < $1", ago(30 * 24 * time.Hour)},
+	{"enrolment", "kind = '" + string(Recover) + "' AND expires_at < $1", ago(7 * 24 * time.Hour)},
+	{"domain_alias", "verified_at = 0 AND created_at < $1", ago(30 * 24 * time.Hour)},
+	{"outbox", "state = 'sent' AND sent_at < $1", ago(24 * time.Hour)},
+	{"outbox", "state = 'dead' AND created_at < $1", ago(30 * 24 * time.Hour)},
+}
+
+// Expire removes what is over and has an index to say so.
+func (tx *Tx) Expire() error { return tx.end(found, 0) }
+
+// Sweep removes what has been over for long: it reads whole tables, and need
+// not be often. Sessions that nobody used for idle and an hour are refused by
+// then.
+func (tx *Tx) Sweep(idle time.Duration) error { return tx.end(sought, idle) }
+
+func (tx *Tx) end(list []ending, idle time.Duration) error {
+	for _, e := range list {
+		if _, err := tx.q.ExecContext(tx.ctx, "DELETE FROM "+e.from+" WHERE "+e.where, e.until(tx.Now, idle)); err != nil { // after a standstill it takes its time
+			return fmt.Errorf("expire %s: %w", e.from, err)
 		}
 	}
 	return nil

@@ -115,7 +115,7 @@ func TestOldChallengesExpire(t *testing.T) {
 			left  int
 		}{{time.Minute, 2}, {time.Minute + time.Microsecond, 1}, {ceremony.SessionLifetime + time.Microsecond, 0}} {
 			w.Clock.Advance(c.CreatedAt.Add(s.after).Sub(w.Clock.Now()))
-			mustWrite(t, w, func(tx *store.Tx) error { return tx.Expire(time.Hour) })
+			mustWrite(t, w, expired)
 			if n := challenges(t, w); n != s.left {
 				t.Errorf("after %s: %d left", s.after, n)
 			}

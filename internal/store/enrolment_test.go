@@ -63,12 +63,12 @@ func TestATicketWorksWhileItIsOpen(t *testing.T) {
 			t.Errorf("none to end: %v", err)
 		}
 		w.Clock.Advance(7*day + 2*time.Hour)
-		mustWrite(t, w, func(tx *store.Tx) error { return tx.Expire(time.Hour) })
+		mustWrite(t, w, expired)
 		if list, _ := r.Enrolments(u.Account, u.ID); len(list) != 1 {
 			t.Errorf("gone before its time: %+v", list)
 		}
 		w.Clock.Advance(time.Second)
-		mustWrite(t, w, func(tx *store.Tx) error { return tx.Expire(time.Hour) })
+		mustWrite(t, w, expired)
 		if list, _ := r.Enrolments(u.Account, u.ID); len(list) != 0 {
 			t.Errorf("left: %+v", list)
 		}
@@ -126,7 +126,7 @@ func TestKnownBrowsersAndNetworks(t *testing.T) {
 		if list, _ := r.KnownDevices(v.Account, v.ID); len(list) != 1 {
 			t.Errorf("another's: %+v", list)
 		}
-		expire := func() { mustWrite(t, w, func(tx *store.Tx) error { return tx.Expire(time.Hour) }) }
+		expire := func() { mustWrite(t, w, expired) }
 		w.Clock.Advance(90 * day)
 		if expire(); !seen(u, "192.0.2.0/24", start) {
 			t.Error("forgotten too early")

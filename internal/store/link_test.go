@@ -55,7 +55,7 @@ func TestALinkIsUsedOnceAndInTime(t *testing.T) {
 			t.Errorf("a new password has voided what it must not: %v", err)
 		}
 		w.Clock.Advance(48 * time.Hour)
-		mustWrite(t, w, func(tx *store.Tx) error { return tx.Expire(time.Hour) })
+		mustWrite(t, w, expired)
 		if has, _ := store.HasRow(second(w.Read(ctx()).Link(store.NotMeLink, []byte("kept")))); has {
 			t.Error("it is kept for ever")
 		}

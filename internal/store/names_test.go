@@ -142,7 +142,7 @@ func TestADomainServesTheAccountThatProvesIt(t *testing.T) {
 			t.Errorf("free again: %v", err)
 		}
 		w.Clock.Advance(30*day + time.Second)
-		mustWrite(t, w, func(tx *store.Tx) error { return tx.Expire(time.Hour) })
+		mustWrite(t, w, expired)
 		var left []string
 		for _, id := range []account.ID{a, b, c} {
 			list, _ := w.Read(ctx()).DomainAliases(id)

@@ -100,7 +100,7 @@ func TestARememberedDeviceIsFoundByItsSeriesAndUsedOnceBySecret(t *testing.T) {
 		if got := deviceIDs(t, w, i); len(got) != 0 {
 			t.Errorf("at its end: %v", got)
 		}
-		mustWrite(t, w, func(tx *store.Tx) error { tx.Now = tx.Now.Add(time.Second); return tx.Expire(time.Hour) })
+		mustWrite(t, w, func(tx *store.Tx) error { tx.Now = tx.Now.Add(time.Second); return expired(tx) })
 		if _, _, err := find("series of d"); !errors.Is(err, store.ErrNoRow) {
 			t.Errorf("expired: %v", err)
 		}

@@ -115,7 +115,7 @@ func TestANewerActivationVoidsTheOneBefore(t *testing.T) {
 			},
 			"after six days": func() (store.Activation, error) {
 				w.Clock.Advance(6 * day)
-				mustWrite(t, w, func(tx *store.Tx) error { return tx.Expire(time.Hour) })
+				mustWrite(t, w, expired)
 				return w.Read(ctx()).ActivationByToken([]byte("second"))
 			},
 		} {
@@ -128,7 +128,7 @@ func TestANewerActivationVoidsTheOneBefore(t *testing.T) {
 			t.Errorf("ended by the id of the first: %v", err)
 		}
 		w.Clock.Advance(3 * day)
-		mustWrite(t, w, func(tx *store.Tx) error { return tx.Expire(time.Hour) })
+		mustWrite(t, w, expired)
 		if _, err := w.Read(ctx()).Activation(u.Account, u.ID); !errors.Is(err, store.ErrNoRow) {
 			t.Errorf("more than a week after it expired: %v", err)
 		}

@@ -14,6 +14,7 @@ import (
 	"countersign/internal/domain/policy"
 	"countersign/internal/domain/session"
 	"countersign/internal/store"
+	"countersign/internal/store/engine"
 	"countersign/internal/store/storetest"
 )
 
@@ -197,7 +198,7 @@ func TestWhatIsOverIsRemoved(t *testing.T) {
 			return errors.Join(err, tx.AddCeremony(c), tx.AddSentCode(ceremony.Code{ID: "c", Ceremony: c.ID, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(time.Minute)}, "123456"))
 		})
 		expire := func() (n int) {
-			mustWrite(t, w, func(tx *store.Tx) error { return tx.Expire(time.Hour) })
+			mustWrite(t, w, expired)
 			if err := w.Raw(t).QueryRow("SELECT (SELECT count(*) FROM session) + (SELECT count(*) FROM ceremony) + (SELECT count(*) FROM sent_code) + (SELECT count(*) FROM throttle_window)").Scan(&n); err != nil {
 				t.Fatal(err)
 			}
@@ -212,6 +213,45 @@ func TestWhatIsOverIsRemoved(t *testing.T) {
 		}
 		if _, err := w.Read(ctx()).Identity(i.ID); err != nil {
 			t.Errorf("the identity went with them: %v", err)
+		}
+	})
+}
+
+// expired removes all that is over.
+func expired(tx *store.Tx) error { return errors.Join(tx.Expire(), tx.Sweep(time.Hour)) }
+
+// What is removed every minute is not looked for in whole tables.
+func TestWhatIsOverIsFoundByAnIndex(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, w *storetest.World) {
+		raw := w.Raw(t)
+		raw.SetMaxOpenConns(1)
+		explain, whole := "EXPLAIN QUERY PLAN ", "SCAN "
+		if engine.IsPostgres(w.Config.URL) {
+			explain, whole = "EXPLAIN ", "Seq Scan"
+			if _, err := raw.Exec("SET enable_seqscan = off"); err != nil { // so few rows are read whole
+				t.Fatal(err)
+			}
+		}
+		for _, query := range store.Found() {
+			rows, err := raw.Query(explain + strings.ReplaceAll(query, "$1", "1"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			columns, _ := rows.Columns()
+			into := make([]any, len(columns))
+			for n := range into {
+				into[n] = new(any)
+			}
+			for rows.Next() {
+				if err := rows.Scan(into...); err != nil {
+					t.Fatal(err)
+				}
+				if line := fmt.Sprint(*into[len(into)-1].(*any)); strings.Contains(line, whole) {
+					t.Errorf("%s reads the whole table: %s", query, line)
+				}
+			}
+			_ = rows.Close()
 		}
 	})
 }

@@ -403,7 +403,7 @@ func works(t *testing.T, w *storetest.World) {
 	if h, err := w.Read(ctx()).VerifyChain(oldAccount); err != nil || h.Seq != 3 {
 		t.Errorf("the chain: %+v, %v", h, err)
 	}
-	if err := w.Write(ctx(), audit.Housekeeping("test"), func(tx *store.Tx) error { return tx.Expire(time.Hour) }); err != nil {
+	if err := w.Write(ctx(), audit.Housekeeping("test"), expired); err != nil {
 		t.Errorf("it cannot expire: %v", err)
 	}
 }

@@ -78,6 +78,10 @@ func Each(t *testing.T, f func(t *testing.T, w *World)) {
 	}
 }
 
+// Patience is that of tests which are not about it: hundreds of requests at once
+// on a busy machine wait for their connections.
+const Patience = 2 * time.Minute
+
 // New opens a fresh store on the engine.
 func New(t testing.TB, e Engine) *World {
 	t.Helper()
@@ -88,7 +92,7 @@ func New(t testing.TB, e Engine) *World {
 		t.Fatal(err)
 	}
 	w.Keys = keys
-	w.Config = store.Config{Keys: keys, Now: w.Clock.Now, Random: rand.Reader, URL: filepath.Join(dir, "countersign.db")}
+	w.Config = store.Config{Keys: keys, Now: w.Clock.Now, Random: rand.Reader, URL: filepath.Join(dir, "countersign.db"), Patience: Patience}
 	if e != SQLite {
 		w.Config.URL = PostgresURL(t)
 	}
