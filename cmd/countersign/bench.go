@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -32,17 +33,14 @@ func (c benchCmd) Run(w *world) (err error) {
 	}
 	report, err := bench.Run(w.ctx, bench.Options{Dir: dir, Sizes: c.Sizes, Postgres: c.Postgres, Slice: c.Slice, Rounds: c.Rounds, Clients: c.Clients, Nodes: c.Nodes, Program: program, Version: version,
 		Say: func(format string, args ...any) { _, _ = fmt.Fprintf(w.err, format+"\n", args...) }})
-	if err != nil {
-		return err
-	}
 	if c.JSON != "" {
-		b, err := json.MarshalIndent(report, "", " ")
-		if err == nil {
-			err = os.WriteFile(c.JSON, append(b, '\n'), 0o644) //nolint:gosec // figures
+		b, failed := json.MarshalIndent(report, "", " ")
+		if failed == nil {
+			failed = os.WriteFile(c.JSON, append(b, '\n'), 0o644) //nolint:gosec // figures
 		}
-		if err != nil {
-			return fmt.Errorf("write the figures: %w", err)
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("write the figures: %w", failed))
 		}
 	}
-	return report.Print(w.out)
+	return errors.Join(err, report.Print(w.out)) // what was measured until something failed, too
 }

@@ -43,7 +43,7 @@ func (o Options) start(ctx context.Context, p *population, number int) (*node, e
 		return nil, err
 	}
 	c := exec.CommandContext(ctx, o.Program, "serve", "--listen", address, "--data", filepath.Join(p.dir, fmt.Sprintf("node%d", number)), "--keys", filepath.Join(p.dir, "keys.json")) //nolint:gosec // ourselves
-	c.Env = append(os.Environ(), "COUNTERSIGN_DATABASE="+p.url)                                                                                                                        // it may hold a password
+	c.Env = append(os.Environ(), "COUNTERSIGN_DATABASE="+p.url, "COUNTERSIGN_TRUSTED_PROXIES=127.0.0.0/8")                                                                             // it may hold a password
 	c.Stdout, c.Stderr = io.Discard, io.Discard
 	n := &node{c, "http://" + address}
 	if err := c.Start(); err != nil {
@@ -89,10 +89,6 @@ func (o Options) nodes(ctx context.Context, p *population, number int, r *Report
 	client := o.client()
 	var turn atomic.Int64
 	next := func() string { return urls[int(turn.Add(1))%len(urls)] }
-	body, err := json.Marshal(map[string]string{"username": name(0), "password": password})
-	if err != nil {
-		return err
-	}
 	for _, op := range []struct {
 		name string
 		do   func() error
@@ -106,12 +102,17 @@ func (o Options) nodes(ctx context.Context, p *population, number int, r *Report
 			_, err = fetch(client, q)
 			return err
 		}},
-		{"password to second step, cheap hash", func() error {
+		{"password to second step, a hash of the usual cost in it", func() error {
+			body, err := json.Marshal(map[string]string{"username": name(p.somebody()), "password": password})
+			if err != nil {
+				return err
+			}
 			q, err := http.NewRequestWithContext(ctx, http.MethodPost, next()+"/api/v1/signin", bytes.NewReader(body))
 			if err != nil {
 				return err
 			}
 			q.Header.Set("Content-Type", "application/json")
+			q.Header.Set("X-Forwarded-For", visitor().Address.String())
 			_, err = fetch(client, q)
 			return err
 		}},

@@ -19,14 +19,14 @@ func CreateDatabase(ctx context.Context, at, name string) (made string, drop fun
 	if err != nil || parsed != nil {
 		return "", nil, errors.New("the database URL cannot be read") // the parser's words may hold the password
 	}
-	do := func(ctx context.Context, statement string) error {
+	do := func(ctx context.Context, statement, how string) error {
 		d := sql.OpenDB(stdlib.GetConnector(*c))
-		_, err := d.ExecContext(ctx, statement+" "+pgx.Identifier{name}.Sanitize())
+		_, err := d.ExecContext(ctx, statement+" "+pgx.Identifier{name}.Sanitize()+how)
 		return errors.Join(err, d.Close())
 	}
-	if err := do(ctx, "CREATE DATABASE"); err != nil {
+	if err := do(ctx, "CREATE DATABASE", ""); err != nil {
 		return "", nil, fmt.Errorf("create a database: %w", err)
 	}
 	u.Path = "/" + name
-	return u.String(), func(ctx context.Context) error { return do(ctx, "DROP DATABASE IF EXISTS") }, nil
+	return u.String(), func(ctx context.Context) error { return do(ctx, "DROP DATABASE IF EXISTS", " WITH (FORCE)") }, nil
 }
