@@ -24,9 +24,9 @@ import (
 type Keyring struct {
 	path   string
 	random io.Reader
-	fresh  bool
 
 	mu     sync.RWMutex
+	drawn  []byte // the file of a first key that Keep has not written down
 	keys   map[uint32]derived
 	newest uint32
 	made   time.Time // the newest
@@ -52,26 +52,46 @@ type keyEntry struct {
 // ErrSealed says that a sealed value does not open: wrong key, wrong row, or changed.
 var ErrSealed = errors.New("secret: sealed value does not open")
 
-// OpenKeyring reads the keys at path, and makes the first one where there is none.
+// OpenKeyring reads the keys at path. Where there are none it draws the first
+// one, which Keep writes down once it is known to be wanted: it must not be
+// mistaken for those that are missing.
 func OpenKeyring(path string, random io.Reader, now time.Time) (*Keyring, error) {
 	k := &Keyring{path: path, random: random}
 	err := k.load()
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err = k.Rotate(now); err == nil {
-			k.fresh = true
-			return k, nil
-		}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return k, err
+	}
+	f, b, err := k.add(keyFile{}, now)
+	if err == nil {
+		k.drawn, err = b, k.take(f, time.Time{}, 0)
 	}
 	return k, err
 }
 
-// Discard removes the keys if this process has just made them: they turned
-// out not to be wanted, and must not be mistaken for those that are missing.
-func (k *Keyring) Discard() error {
-	if !k.fresh {
+// Keep writes down a first key that was drawn. Where another process was first
+// it takes that one's: a file that is there is neither replaced nor removed.
+func (k *Keyring) Keep() error {
+	k.mu.RLock()
+	b := k.drawn
+	k.mu.RUnlock()
+	if b == nil {
 		return nil
 	}
-	return os.Remove(k.path)
+	err := writeFile(k.path, b, os.Link)
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) { // no hard links there
+		err = writeFile(k.path, b, func(_, path string) error {
+			f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator's
+			if err != nil {
+				return err
+			}
+			_, err = f.Write(b)
+			return errors.Join(err, f.Sync(), f.Close())
+		})
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("write the keys: %w", err)
+	}
+	return k.load()
 }
 
 func (k *Keyring) read() (keyFile, fs.FileInfo, error) {
@@ -101,6 +121,16 @@ func (k *Keyring) load() error {
 	if err != nil {
 		return err
 	}
+	if err := k.take(f, info.ModTime(), info.Size()); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	k.drawn = nil
+	k.mu.Unlock()
+	return nil
+}
+
+func (k *Keyring) take(f keyFile, at time.Time, size int64) error {
 	keys := make(map[uint32]derived, len(f.Keys))
 	var newest uint32
 	var made time.Time
@@ -117,7 +147,7 @@ func (k *Keyring) load() error {
 		}
 	}
 	k.mu.Lock()
-	k.keys, k.newest, k.made, k.readAt, k.size = keys, newest, made, info.ModTime(), info.Size()
+	k.keys, k.newest, k.made, k.readAt, k.size = keys, newest, made, at, size
 	k.mu.Unlock()
 	return nil
 }
@@ -146,9 +176,21 @@ func (k *Keyring) Rotate(now time.Time) (uint32, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
+	f, b, err := k.add(f, now)
+	if err != nil {
+		return 0, err
+	}
+	if err := writeFile(k.path, b, os.Rename); err != nil {
+		return 0, fmt.Errorf("write the keys: %w", err)
+	}
+	return f.Keys[len(f.Keys)-1].ID, k.load()
+}
+
+// add draws one key more, and returns what the file is then.
+func (k *Keyring) add(f keyFile, now time.Time) (keyFile, []byte, error) {
 	raw := make([]byte, 32)
 	if _, err := io.ReadFull(k.random, raw); err != nil {
-		return 0, fmt.Errorf("draw a key: %w", err)
+		return f, nil, fmt.Errorf("draw a key: %w", err)
 	}
 	id := uint32(1)
 	for _, e := range f.Keys {
@@ -157,15 +199,13 @@ func (k *Keyring) Rotate(now time.Time) (uint32, error) {
 	f.Keys = append(f.Keys, keyEntry{ID: id, Key: base64.StdEncoding.EncodeToString(raw), CreatedAt: now.UTC()})
 	b, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {
-		return 0, fmt.Errorf("write the keys: %w", err)
+		return f, nil, fmt.Errorf("write the keys: %w", err)
 	}
-	if err := replaceFile(k.path, b); err != nil {
-		return 0, fmt.Errorf("write the keys: %w", err)
-	}
-	return id, k.load()
+	return f, b, nil
 }
 
-func replaceFile(path string, b []byte) error {
+// writeFile writes a file beside path as a whole, and puts it there.
+func writeFile(path string, b []byte, put func(from, to string) error) error {
 	t, err := os.CreateTemp(filepath.Dir(path), ".keys-*") // mode 0600
 	if err != nil {
 		return err
@@ -180,7 +220,7 @@ func replaceFile(path string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(t.Name(), path)
+	return put(t.Name(), path)
 }
 
 // Refresh reads the file again if it has changed, so that a running server
@@ -253,13 +293,22 @@ func (k *Keyring) Seal(at Place, plain []byte) Sealed {
 func (k *Keyring) Open(at Place, s Sealed) ([]byte, error) {
 	d, ok := k.key(s.KeyID)
 	if !ok {
-		return nil, fmt.Errorf("%w: key %d is not in %s", ErrSealed, s.KeyID, k.path)
+		return nil, k.shut("key %d is not in %s", s.KeyID, k.path)
 	}
 	plain, err := d.aead.Open(nil, nil, s.Box, at.bytes())
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s.%s", ErrSealed, at.Table, at.Column)
+		return nil, k.shut("%s.%s", at.Table, at.Column)
 	}
 	return plain, nil
+}
+
+func (k *Keyring) shut(why string, args ...any) error {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if k.drawn != nil {
+		return fmt.Errorf("%w: there are no keys at %s", ErrSealed, k.path)
+	}
+	return fmt.Errorf("%w: %s", ErrSealed, fmt.Sprintf(why, args...))
 }
 
 // MAC authenticates message under the key with the id given: what is too

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +23,51 @@ func keyring(t *testing.T) (*secret.Keyring, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("keys are written down before they are wanted")
+	}
+	if err := k.Keep(); err != nil {
+		t.Fatal(err)
+	}
 	return k, path
+}
+
+// Nodes that start together on an empty directory have one key, whoever was
+// first, and nobody removes it.
+func TestOneOfManyFirstKeysIsKept(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "keys.json")
+	rings := make([]*secret.Keyring, 8)
+	for n := range rings {
+		var err error
+		if rings[n], err = secret.OpenKeyring(path, rand.Reader, noon); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all sync.WaitGroup
+	for _, k := range rings {
+		all.Go(func() {
+			if err := k.Keep(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	for _, k := range rings {
+		if got, err := rings[0].Open(here, k.Seal(here, []byte("seed"))); err != nil || string(got) != "seed" {
+			t.Error(got, err)
+		}
+	}
+	again, err := secret.OpenKeyring(path, rand.Reader, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again.Open(here, rings[1].Seal(here, []byte("seed"))); err != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
 }
 
 var here = secret.Place{Table: "virtual_mfa", Row: "a/1", Column: "seed"}

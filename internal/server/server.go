@@ -76,7 +76,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (*Server, erro
 	}
 	s.DB, err = store.Open(ctx, store.Config{URL: c.DatabaseURL(), Keys: s.keys, Now: s.clock.Now, Random: rand.Reader, Log: log, Suffix: c.RAMSuffix, Recorded: s.observed.recorded(), Connections: c.DatabaseConnections, Patience: c.DatabasePatience})
 	if err != nil {
-		return nil, errors.Join(err, s.keys.Discard())
+		return nil, err
 	}
 	hasher, err := secret.NewHasher(c.HashCost(), rand.Reader, c.Argon2.AtOnce, c.Argon2.Waiting)
 	if err != nil {

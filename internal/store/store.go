@@ -142,14 +142,23 @@ var keysAt = secret.Place{Table: "keyring_check", Row: "database", Column: "seal
 func (db *DB) checkKeys(ctx context.Context) error {
 	s, err := KeyCheck(ctx, db.engine.Read)
 	if errors.Is(err, ErrNoRow) {
+		if err := db.config.Keys.Keep(); err != nil {
+			return err
+		}
 		s = db.config.Keys.Seal(keysAt, []byte("countersign"))
-		_, err = db.engine.Write.ExecContext(ctx, "INSERT INTO keyring_check (name, key_id, sealed) VALUES ('database', $1, $2) ON CONFLICT (name) DO NOTHING", s.KeyID, s.Box)
-		return err
+		if _, err := db.engine.Write.ExecContext(ctx, "INSERT INTO keyring_check (name, key_id, sealed) VALUES ('database', $1, $2) ON CONFLICT (name) DO NOTHING", s.KeyID, s.Box); err != nil {
+			return err
+		}
+		s, err = KeyCheck(ctx, db.engine.Read) // of whoever was first
 	}
 	if err != nil {
 		return err
 	}
-	return CheckKeys(db.config.Keys, s)
+	err = CheckKeys(db.config.Keys, s)
+	if err != nil && db.config.Keys.Refresh() == nil { // a node that was first has written its own down meanwhile
+		err = CheckKeys(db.config.Keys, s)
+	}
+	return err
 }
 
 // KeyCheck is the value by which a database knows its keys.

@@ -18,6 +18,7 @@ import (
 	"countersign/internal/domain/session"
 	"countersign/internal/secret"
 	"countersign/internal/store"
+	"countersign/internal/store/engine"
 	"countersign/internal/store/storetest"
 )
 
@@ -295,6 +296,59 @@ func TestOtherKeysDoNotOpenTheDatabase(t *testing.T) {
 		c.Keys = keys
 		if db, err := store.Open(ctx(), c); err == nil || !strings.Contains(err.Error(), "keys do not belong to this database") {
 			t.Errorf("got %v, %v", db, err)
+		}
+	})
+}
+
+// Nodes that start together on a new database have one set of keys, or do not
+// start.
+func TestNodesThatStartTogetherAgreeOnTheKeys(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, w *storetest.World) {
+		const nodes = 6
+		for name, file := range map[string]func(n int) string{
+			"one":  func(int) string { return "keys.json" },
+			"many": func(n int) string { return fmt.Sprintf("keys%d.json", n) },
+		} {
+			dir := t.TempDir()
+			url := filepath.Join(dir, "new.db")
+			if engine.IsPostgres(w.Config.URL) {
+				url = storetest.PostgresURL(t)
+			}
+			open := func(n int) error {
+				c := w.Config
+				c.URL = url
+				var err error
+				if c.Keys, err = secret.OpenKeyring(filepath.Join(dir, file(n)), rand.Reader, w.Clock.Now()); err != nil {
+					return err
+				}
+				db, err := store.Open(ctx(), c)
+				if err != nil {
+					return err
+				}
+				t.Cleanup(func() { _ = db.Close() })
+				return db.Ready(ctx())
+			}
+			started := 0
+			for _, err := range storetest.Parallel(nodes, open) {
+				if err == nil {
+					started++
+				} else if !strings.Contains(err.Error(), "keys do not belong to this database") {
+					t.Error(err)
+				}
+			}
+			if want := map[string]int{"one": nodes, "many": 1}[name]; started != want {
+				t.Errorf("%s: %d of %d nodes started, not %d", name, started, nodes, want)
+			}
+			again := 0
+			for n := range nodes {
+				if open(n) == nil {
+					again++
+				}
+			}
+			if again != started {
+				t.Errorf("%s: %d of %d nodes start again", name, again, started)
+			}
 		}
 	})
 }

@@ -158,7 +158,11 @@ func TestKeysThatAreNotRight(t *testing.T) {
 	}{
 		"another database's": {func(t *testing.T, c *config.Config) {
 			c.Keys += ".other"
-			if _, err := secret.OpenKeyring(c.Keys, rand.Reader, time.Now()); err != nil {
+			k, err := secret.OpenKeyring(c.Keys, rand.Reader, time.Now())
+			if err == nil {
+				err = k.Keep()
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 		}, doctor.Fail, "does not belong to the database"},
