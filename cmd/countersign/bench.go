@@ -11,14 +11,14 @@ import (
 )
 
 type benchCmd struct {
-	Sizes    []int         `help:"Numbers of identities, the smallest first." default:"1000,100000"`
+	Sizes    []int         `help:"Numbers of identities, the smallest first." default:"1000,100000" env:"-"`
 	Postgres string        `help:"URL of a PostgreSQL where databases can be made; best in COUNTERSIGN_BENCH_POSTGRES." env:"COUNTERSIGN_BENCH_POSTGRES"`
-	Slice    time.Duration `help:"How long an operation is measured before the next has its turn." default:"1s"`
-	Rounds   int           `help:"How many turns each one has." default:"5"`
-	Clients  int           `help:"Connections of the session check." default:"32"`
-	Nodes    []int         `help:"How many processes serve on PostgreSQL, in turn." default:"1,3"`
-	Dir      string        `help:"Where databases are made; default: the system's directory for temporary files." type:"path"`
-	JSON     string        `help:"File for the figures." name:"json" type:"path"`
+	Slice    time.Duration `help:"How long an operation is measured before the next has its turn." default:"1s" env:"-"`
+	Rounds   int           `help:"How many turns each one has." default:"5" env:"-"`
+	Clients  int           `help:"Connections of the session check." default:"32" env:"-"`
+	Nodes    []int         `help:"How many processes serve on PostgreSQL, in turn." default:"1,3" env:"-"`
+	Dir      string        `help:"Where databases are made; default: the system's directory for temporary files." type:"path" env:"-"`
+	JSON     string        `help:"File for the figures." name:"json" type:"path" env:"-"`
 }
 
 func (c benchCmd) Run(w *world) (err error) {

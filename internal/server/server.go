@@ -188,7 +188,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		health(w, http.StatusServiceUnavailable, "draining")
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 3*time.Second) // a statement that is broken off costs its connection
 	defer cancel()
 	if err := s.DB.Ready(ctx); errors.Is(err, secret.ErrSealed) {
 		s.log.Error("not ready", "part", "keys", "error", err.Error())

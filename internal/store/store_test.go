@@ -196,7 +196,7 @@ func TestAStepIsAcceptedByOneOfFifty(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				return tx.AcceptStep(v.ID, step, 2, errFirst)
+				return tx.AcceptStep(i.Account, i.ID, v.ID, step, 2, errFirst)
 			})
 		}
 		if n := wins(t, storetest.Parallel(50, func(int) error { return accept(100) }), errFirst); n != 1 {

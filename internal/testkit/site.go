@@ -17,6 +17,7 @@ import (
 	"countersign/internal/prove"
 	"countersign/internal/server"
 	"countersign/internal/store"
+	"countersign/internal/store/engine"
 	"countersign/internal/store/storetest"
 )
 
@@ -41,7 +42,7 @@ func NewSite(t testing.TB, e storetest.Engine, change func(*config.Config)) *Sit
 	c.RAMSuffix, c.Quota = Suffix, config.Quota(account.DefaultQuotas)
 	c.SMS = config.SMS{Ceiling: 5000, CountryCeiling: 1000}
 	c.Argon2 = config.Argon2{Memory: 19456, Passes: 2, Waiting: 64}
-	c.DatabasePatience = storetest.Patience
+	c.DatabaseConnections, c.DatabasePatience = engine.DefaultConnections, storetest.Patience
 	if e != storetest.SQLite {
 		c.Database = storetest.PostgresURL(t)
 	}

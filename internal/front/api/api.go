@@ -78,7 +78,7 @@ func (a *API) problem(ctx context.Context, err error) error {
 	info := request.InfoIn(ctx)
 	p := newProblem(request.Status(err), f.Code, a.locale(ctx).Fault(f), info.ID)
 	if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
-		a.Log.Error("request refused", "request", info.ID, "front", "api", "code", f.Code, "error", err.Error())
+		a.Log.Log(ctx, request.Level(f), "request refused", "request", info.ID, "front", "api", "code", f.Code, "error", err.Error())
 	}
 	p.Field = f.Field
 	if n, ok := f.Args["Count"].(int); ok && f.Is(factor.ErrMoreCodesAsked) {

@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"countersign/internal/fault"
+	"countersign/internal/secret"
 	"countersign/internal/trace"
 )
 
@@ -107,8 +108,17 @@ func RetryAfter(w http.ResponseWriter, f *fault.Fault) {
 func Log(log *slog.Logger, r *http.Request, err error) {
 	f := fault.From(err)
 	if (f.Kind == fault.Internal || f.Kind == fault.Unavailable) && !errors.Is(err, context.Canceled) {
-		log.Error("request refused", "request", InfoOf(r).ID, "route", Route(r), "code", f.Code, "error", err.Error())
+		log.Log(r.Context(), Level(f), "request refused", "request", InfoOf(r).ID, "route", Route(r), "code", f.Code, "error", err.Error())
 	}
+}
+
+// Level is how bad it is that a request is refused: a full queue is load, and
+// has a metric of its own.
+func Level(f *fault.Fault) slog.Level {
+	if f.Is(secret.ErrBusy) {
+		return slog.LevelDebug
+	}
+	return slog.LevelError
 }
 
 // Route is what the request was for, as logs and counts may say it: the

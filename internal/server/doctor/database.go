@@ -59,7 +59,11 @@ func (d *Doctor) lookKeys(ctx context.Context) {
 		d.say(Fail, "keys", "put the keys of this database there, from their backup: without them nobody's second factor can be read", "there are none at %s", path)
 		return
 	case d.keysErr != nil:
-		d.say(Fail, "keys", "let the user that runs the server, and nobody else, read it: chmod 600 "+path, "%v", d.keysErr)
+		do := "let the user that runs the server, and nobody else, read it: chmod 600 " + path
+		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 == 0 && !errors.Is(d.keysErr, fs.ErrPermission) {
+			do = "put the keys of this database there, from their backup"
+		}
+		d.say(Fail, "keys", do, "%v", d.keysErr)
 		return
 	}
 	if !isNew && d.db != nil {
@@ -190,6 +194,10 @@ func (d *Doctor) lookDisk(context.Context) {
 // lookAudit looks at where the chains end, not at every event.
 func (d *Doctor) lookAudit(ctx context.Context) {
 	if d.db == nil || d.dbErr != nil || d.keys == nil {
+		return
+	}
+	if err := d.db.Ready(ctx); errors.Is(err, secret.ErrSealed) {
+		d.say(Warn, "audit", "see the keys", "the chains cannot be checked without the keys of the database")
 		return
 	}
 	r := d.db.Read(ctx)

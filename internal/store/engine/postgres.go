@@ -114,10 +114,14 @@ func (e *Engine) openPostgres(ctx context.Context, config Config) error {
 	return nil
 }
 
+// durable has a COMMIT wait for the disk, whatever the database is set to:
+// what somebody was told is done must be done after a crash.
+const durable = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit', true) = 'off'"
+
 // limits has the server itself give up a lock, so that the connection lives
 // on, and a node that stops in the middle of a write, with what it has locked.
 func limits(lock, idle time.Duration) func(context.Context, *pgx.Conn) error {
-	set := fmt.Sprintf("SET lock_timeout = %d; SET idle_in_transaction_session_timeout = %d", lock.Milliseconds(), idle.Milliseconds())
+	set := fmt.Sprintf("SET lock_timeout = %d; SET idle_in_transaction_session_timeout = %d; ", lock.Milliseconds(), idle.Milliseconds()) + durable
 	return func(ctx context.Context, c *pgx.Conn) error {
 		_, err := c.PgConn().Exec(ctx, set).ReadAll()
 		return err
