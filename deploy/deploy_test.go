@@ -141,9 +141,15 @@ type composed struct {
 		DependsOn       any    `yaml:"depends_on"`
 		Networks        any
 		Volumes         []string
+		Healthcheck     struct{ Test []string }
 	}
 	Networks map[string]struct {
-		IPAM struct{ Config []struct{ Subnet string } }
+		IPAM struct {
+			Config []struct {
+				Subnet  string
+				IPRange string `yaml:"ip_range"`
+			}
+		}
 	}
 	Volumes map[string]any
 	Secrets map[string]struct{ File string }
@@ -156,9 +162,10 @@ func TestTheNodesOfTheComposeFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	balancer := c.Services["balancer"].Networks.(map[string]any)["inside"].(map[string]any)["ipv4_address"].(string)
-	subnet := netip.MustParsePrefix(c.Networks["inside"].IPAM.Config[0].Subnet)
-	if !subnet.Contains(netip.MustParseAddr(balancer)) {
-		t.Errorf("the balancer's %s is not in %s", balancer, subnet)
+	inside := c.Networks["inside"].IPAM.Config[0]
+	subnet, given := netip.MustParsePrefix(inside.Subnet), netip.MustParsePrefix(inside.IPRange)
+	if address := netip.MustParseAddr(balancer); !subnet.Contains(address) || given.Contains(address) || !subnet.Contains(given.Addr()) {
+		t.Errorf("the balancer's %s is not in %s, or one that anybody gets (%s)", balancer, subnet, given)
 	}
 	haproxy := read(t, "haproxy.cfg")
 	for _, name := range []string{"node1", "node2", "node3"} {
@@ -169,6 +176,9 @@ func TestTheNodesOfTheComposeFile(t *testing.T) {
 		}
 		if grace, err := time.ParseDuration(n.StopGracePeriod); err != nil || grace < s.DrainDelay+leaving {
 			t.Errorf("%s is killed after %s (%v)", name, grace, err)
+		}
+		if !slices.Equal(n.Healthcheck.Test, []string{"CMD", "/usr/bin/countersign", "healthcheck"}) { // there is no shell
+			t.Errorf("%s is asked how it is by %q", name, n.Healthcheck.Test)
 		}
 		if !strings.Contains(haproxy, "    server "+name+" "+name+":8080\n") {
 			t.Errorf("haproxy.cfg knows no %s", name)
@@ -215,8 +225,41 @@ func TestTheContainerFile(t *testing.T) {
 	if last != "scratch" || !strings.Contains(text, "\nUSER 65532:65532\n") || !strings.Contains(text, `CMD ["/usr/bin/countersign", "healthcheck"]`) {
 		t.Errorf("it makes an image of %s, or root's, or without a check", last)
 	}
+	if strings.Contains(text, "podman build ") && !strings.Contains(text, "podman build --format docker ") {
+		t.Error("by its comment podman leaves the health check out")
+	}
 	if c := settings(t, "", env); c.Listen != ":8080" || c.Data != "/var/lib/countersign" {
 		t.Errorf("it sets %+v", c)
+	}
+}
+
+// What the examples of proxies do about a node that does not answer.
+func TestTheExamplesOfProxies(t *testing.T) {
+	value := func(file, pattern string) time.Duration {
+		t.Helper()
+		m := regexp.MustCompile(`(?m)^\s+[^#\n]*\b` + pattern + `\b`).FindStringSubmatch(read(t, file))
+		if m == nil {
+			t.Fatalf("%s lacks %s", file, pattern)
+		}
+		d, err := time.ParseDuration(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	drain := settings(t, "", nil).DrainDelay
+	if alone := value("nginx.conf", `fail_timeout=(\w+)`); alone >= drain {
+		t.Errorf("nginx leaves a node alone for %s: the next one may drain for %s alone", alone, drain)
+	}
+	nginx := read(t, "nginx.conf")
+	if !strings.Contains(nginx, "proxy_next_upstream error timeout;") || value("nginx.conf", `proxy_connect_timeout (\w+)`) > 2*time.Second {
+		t.Error("nginx waits for a machine that is gone, or sends a POST twice")
+	}
+	if dial, try := value("Caddyfile", `dial_timeout (\w+)`), value("Caddyfile", `lb_try_duration (\w+)`); 2*dial > try {
+		t.Errorf("Caddy waits %s for a node, and %s for all", dial, try)
+	}
+	if value("Caddyfile", `response_header_timeout (\w+)`) > time.Minute {
+		t.Error("Caddy waits for an answer until TCP gives up")
 	}
 }
 

@@ -1,0 +1,63 @@
+package storetest
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"countersign/internal/store"
+)
+
+// planned holds the plans of statements that were looked at.
+var planned sync.Map
+
+// What may read a whole table: jobs and commands that are about all of it, and
+// tables that hold next to nothing.
+var whole = []string{
+	"goose_db_version", "sqlite_master", "FROM setup_link", "UPDATE setup_link",
+	"SELECT EXISTS (SELECT 1 FROM account)",
+	"last_seen_at < $1", "last_used_at < $1", "verified_at = 0 AND created_at < $1", "'sent' AND sent_at < $1", "'dead' AND created_at < $1", "kind = 'recover' AND expires_at < $1", // once an hour
+}
+
+// Plans has the test fail where a statement that it asked of SQLite looks
+// through a whole table or index: with a million identities it would take a
+// million times as long.
+func Plans(t testing.TB, db *store.DB, url string) {
+	raw := Raw(t, url)
+	for _, text := range db.Statements() {
+		if _, seen := planned.LoadOrStore(text, true); seen || !asks(text) {
+			continue
+		}
+		rows, err := raw.Query("EXPLAIN QUERY PLAN " + text)
+		if err != nil {
+			t.Errorf("%v\n%s", err, text)
+			continue
+		}
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				t.Error(err)
+			}
+			if strings.HasPrefix(detail, "SCAN ") && !strings.HasPrefix(detail, "SCAN CONSTANT") && !strings.HasPrefix(detail, "SCAN (") {
+				t.Errorf("%s: %s", detail, text)
+			}
+		}
+		_ = rows.Close()
+	}
+}
+
+func asks(text string) bool {
+	first, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+	switch strings.ToUpper(first) {
+	case "SELECT", "UPDATE", "DELETE", "INSERT", "WITH":
+	default:
+		return false
+	}
+	for _, w := range whole {
+		if strings.Contains(text, w) {
+			return false
+		}
+	}
+	return true
+}
