@@ -129,7 +129,7 @@ func (db *DB) Close() error {
 // Ready reports whether the database answers, and its secrets open: another
 // node may have brought in a key that this one was not given.
 func (db *DB) Ready(ctx context.Context) error {
-	s, err := KeyCheck(ctx, db.engine.Read)
+	s, err := KeyCheck(ctx, db.engine.Reader)
 	if err != nil {
 		return db.fault(err)
 	}

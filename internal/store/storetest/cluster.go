@@ -45,12 +45,20 @@ func NewStandby(t testing.TB, of *Cluster) *Cluster {
 			t.Fatal(err)
 		}
 	}
-	for followed := false; !followed; { // until it counts, whatever is acknowledged might be lost
+	of.Followed(t)
+	return c
+}
+
+// Followed waits until a copy counts: before that, whatever is acknowledged
+// might be lost.
+func (c *Cluster) Followed(t testing.TB) {
+	t.Helper()
+	raw := Raw(t, c.URL)
+	for followed := false; !followed; {
 		if err := raw.QueryRow("SELECT EXISTS (SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync')").Scan(&followed); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return c
 }
 
 // Promote has a copy take the place of what it follows.
@@ -144,6 +152,12 @@ func (c *Cluster) do(t testing.TB, name string, args ...string) {
 func (c *Cluster) Start(t testing.TB) {
 	t.Helper()
 	c.do(t, "pg_ctl", "-D", c.dir+"/data", "-w", "-l", c.dir+"/server.log", "-o", c.options, "start")
+}
+
+// Quit stops it in good order: it ends its connections first.
+func (c *Cluster) Quit(t testing.TB) {
+	t.Helper()
+	c.do(t, "pg_ctl", "-D", c.dir+"/data", "-m", "fast", "-w", "stop")
 }
 
 // Stop stops it at once, as a crash does.
