@@ -113,7 +113,7 @@ func (s *Server) Build(out io.Writer) error {
 		return err
 	}
 	secure := strings.HasPrefix(c.PublicURL, "https:")
-	guard := &request.Guard{Trusted: proxies, Log: s.log, HSTS: secure}
+	guard := &request.Guard{Trusted: proxies, Log: s.log, HSTS: secure, Machine: time.Now}
 	if c.Dev {
 		guard.Now = s.clock.Now
 	}

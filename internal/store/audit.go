@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -104,32 +105,29 @@ type Head struct {
 	Hash    []byte
 }
 
+// nextChain is the account after one that has events, or should have.
+const nextChain = `SELECT min(a) FROM (SELECT min(account_id) AS a FROM audit_head WHERE account_id > $1
+	UNION ALL SELECT min(id) FROM account WHERE id > $1 UNION ALL SELECT min(account_id) FROM audit_event WHERE account_id > $1) x`
+
 // VerifyChains walks every chain and calls each with where it ends and
-// whether it holds. Every account has one. Events may be recorded meanwhile.
+// whether it holds. Every account has one. Events may be recorded meanwhile,
+// and nothing is held: each may take its time.
 func (r *Reader) VerifyChains(each func(Head, error) error) error {
-	var heads []storedHead
-	err := r.each(`SELECT account_id, seq, hash, key_id, mac FROM audit_head
-		UNION ALL SELECT a.account_id, 0, NULL, 0, NULL FROM (SELECT id AS account_id FROM account UNION SELECT DISTINCT account_id FROM audit_event) a
-			WHERE a.account_id NOT IN (SELECT account_id FROM audit_head) ORDER BY 1`, nil,
-		func(scan func(...any) error) error {
-			var h storedHead
-			err := scan(&h.Account, &h.Seq, &h.Hash, &h.keyID, &h.mac)
-			heads = append(heads, h)
+	for query, a := strings.ReplaceAll(nextChain, ">", ">="), new(account.ID); ; query = nextChain {
+		if err := r.row(query, []any{*a}, &a); err != nil || a == nil {
 			return err
-		})
-	if err != nil {
-		return err
-	}
-	for _, h := range heads {
-		err := r.verifyChain(h)
-		if err != nil && !audit.IsBroken(err) {
+		}
+		h, err := r.storedHead(*a)
+		if _, err := HasRow(err); err != nil {
+			return err
+		}
+		if err = r.verifyChain(h); err != nil && !audit.IsBroken(err) {
 			return err
 		}
 		if err := each(h.Head, err); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 const headChanged = "the head was changed"
@@ -145,16 +143,16 @@ func (r *Reader) verifyChain(h storedHead) (err error) {
 	defer func() { r.db.counts.chain(err) }()
 	chain := audit.Chain{Account: h.Account, Hash: []byte{}}
 	var atHead []byte
-	err = r.each(storedFrom+" ORDER BY seq", []any{h.Account}, func(scan func(...any) error) error {
-		s, err := scanStored(scan)
-		if err == nil {
-			err = chain.Next(r.chainMAC, s)
+	for more, from := true, int64(math.MinInt64); more && err == nil; from = chain.Seq + 1 {
+		var list []audit.Stored
+		list, err = r.stored(storedFrom+" AND seq >= $2 ORDER BY seq LIMIT $3", []any{h.Account, from, eventsAtOnce})
+		more = len(list) == eventsAtOnce
+		for n := 0; n < len(list) && err == nil; n++ {
+			if err = chain.Next(r.chainMAC, list[n]); chain.Seq == h.Seq {
+				atHead = chain.Hash
+			}
 		}
-		if chain.Seq == h.Seq {
-			atHead = chain.Hash
-		}
-		return err
-	})
+	}
 	var broken *audit.ErrBroken
 	if errors.As(err, &broken) {
 		return broken

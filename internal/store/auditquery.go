@@ -137,7 +137,8 @@ func (r *Reader) Events(a account.ID, q AuditQuery) (list []audit.Entry, older i
 	return list, older, err
 }
 
-// eventsAtOnce are read before they are handed on.
+// eventsAtOnce are read before they are handed on; no statement looks at more
+// than lookThrough, however few there are of what is asked for.
 const eventsAtOnce = 1000
 
 // EachEvent calls f for every event of an account that a query finds, oldest
@@ -146,28 +147,34 @@ func (r *Reader) EachEvent(a account.ID, q AuditQuery, upTo int64, f func(audit.
 	text, args := q.query(a)
 	n := len(args)
 	text += fmt.Sprintf(" AND seq > $%d AND seq <= $%d ORDER BY seq LIMIT $%d", n+1, n+2, n+3)
-	for after := int64(0); ; {
-		var list []audit.Stored
-		err := r.each(text, append(args[:n:n], after, upTo, eventsAtOnce), func(scan func(...any) error) error {
-			s, err := scanStored(scan)
-			list = append(list, s)
-			return err
-		})
+	for after := int64(0); after < upTo; {
+		to := min(after+lookThrough, upTo)
+		list, err := r.stored(text, append(args[:n:n], after, to, eventsAtOnce))
 		if err != nil {
 			return err
 		}
 		for _, s := range list {
-			if after = s.Seq; !q.within(s) {
+			if !q.within(s) {
 				continue
 			}
 			if err := f(audit.ReadEntry(a, s)); err != nil {
 				return err
 			}
 		}
-		if len(list) < eventsAtOnce {
-			return nil
+		if after = to; len(list) == eventsAtOnce {
+			after = list[len(list)-1].Seq
 		}
 	}
+	return nil
+}
+
+func (r *Reader) stored(query string, args []any) (list []audit.Stored, err error) {
+	err = r.each(query, args, func(scan func(...any) error) error {
+		s, err := scanStored(scan)
+		list = append(list, s)
+		return err
+	})
+	return list, err
 }
 
 // HeadOf returns where the chain of an account ends, as far as the head itself

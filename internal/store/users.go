@@ -1,7 +1,10 @@
 package store
 
 import (
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"countersign/internal/domain/account"
@@ -176,17 +179,10 @@ func (r *Reader) CountUsers(a account.ID, q UserQuery) (n int, err error) {
 	return n, err
 }
 
-// EachUser calls f for every RAM user that a query finds on all pages, after
-// the database has answered: f may take its time, and read on.
+// EachUser calls f for every RAM user that a query finds on all pages, while
+// nothing is held: f may take its time, and read on.
 func (r *Reader) EachUser(a account.ID, q UserQuery, f func(User) error) error {
-	q.Limit = 0
-	list, err := r.Users(a, q)
-	for _, u := range list {
-		if err == nil {
-			err = f(u)
-		}
-	}
-	return err
+	return r.eachOf(a, q.Now, usersWhere+q.order(), q.args(a), func(u User, _ policy.Facts) error { return f(u) })
 }
 
 // User returns the RAM user named, if it is one of the account; within a write
@@ -234,18 +230,49 @@ func (r *Reader) IdleUsers(limit int, now time.Time) (list []User, err error) {
 }
 
 // EachUserFacts calls f for every RAM user of an account with what policy
-// needs to know about it at now, except proofs, after the database has answered.
+// needs to know about it at now, except proofs, while nothing is held.
 func (r *Reader) EachUserFacts(a account.ID, now time.Time, f func(User, policy.Facts) error) error {
+	return r.eachOf(a, now, ofAccount+" ORDER BY i.name_key", []any{a}, f)
+}
+
+// usersAtOnce are read before they are handed on.
+const usersAtOnce = 200
+
+var usersOf = sync.OnceValue(func() string {
+	marks := make([]string, usersAtOnce)
+	for n := range marks {
+		marks[n] = fmt.Sprintf("$%d", n+3)
+	}
+	return "SELECT " + userColumns + ", " + isRecovering + ", COALESCE((SELECT s.content FROM account_settings s WHERE s.account_id = $1), '') FROM identity i" + joinProfile +
+		" WHERE i.account_id = $1 AND i.id IN (" + strings.Join(marks, ", ") + ")"
+})
+
+// eachOf calls f for the users of an account for whom a condition holds. Which
+// these are, and their order, is of one moment; each is read shortly before it
+// is handed on, and who is gone by then is left out.
+func (r *Reader) eachOf(a account.ID, now time.Time, condition string, args []any, f func(User, policy.Facts) error) error {
+	var ids []account.IdentityID
+	err := r.each("SELECT i.id FROM identity i"+joinProfile+condition, args, func(scan func(...any) error) error {
+		var id account.IdentityID
+		err := scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	type known struct {
-		user  User
+		User
 		facts policy.Facts
 	}
-	var list []known
 	var last string
 	settings := account.DefaultSettings()
-	err := r.each("SELECT "+userColumns+", "+isRecovering+", COALESCE((SELECT s.content FROM account_settings s WHERE s.account_id = $1), '') FROM identity i"+joinProfile+ofAccount+
-		" ORDER BY i.name_key", []any{a, micros(now)},
-		func(scan func(...any) error) error {
+	for part := range slices.Chunk(ids, usersAtOnce) {
+		args, found := []any{a, micros(now)}, map[account.IdentityID]known{}
+		for n := range usersAtOnce {
+			args = append(args, part[min(n, len(part)-1)])
+		}
+		err := r.each(usersOf(), args, func(scan func(...any) error) error {
 			var row userRow
 			var recovering bool
 			var content string
@@ -257,13 +284,19 @@ func (r *Reader) EachUserFacts(a account.ID, now time.Time, f func(User, policy.
 			u := row.user(r.db.config.Suffix)
 			facts := row.facts(u.Identity, now)
 			facts.Recovering, facts.Settings = recovering, settings
-			list = append(list, known{u, facts})
+			found[u.ID] = known{u, facts}
 			return err
 		})
-	for _, k := range list {
-		if err == nil {
-			err = f(k.user, k.facts)
+		if err != nil {
+			return err
+		}
+		for _, id := range part {
+			if k, there := found[id]; there {
+				if err := f(k.User, k.facts); err != nil {
+					return err
+				}
+			}
 		}
 	}
-	return err
+	return nil
 }

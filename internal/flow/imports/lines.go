@@ -168,21 +168,17 @@ func (f form) readCSV(header string) (func(string) (fields, error), error) {
 		r.FieldsPerRecord, r.TrimLeadingSpace = -1, true
 		return r.Read()
 	}
-	known := f.names()
 	names, err := split(header)
-	for n, name := range names {
-		names[n] = strings.ToLower(strings.TrimSpace(name))
-		if err == nil && (!slices.Contains(known, names[n]) || slices.Contains(names[:n], names[n])) {
-			err = errCSV
+	if why := f.misnamed(names); err != nil || !utf8.ValidString(header) || why != "" {
+		switch {
+		case strings.HasPrefix(header, "["):
+			why = "; it begins an array, of which each object must be a line of its own"
+		case !utf8.ValidString(header):
+			why = "; it is not UTF-8"
+		case err != nil:
+			why = ""
 		}
-	}
-	for _, c := range f.columns {
-		if err == nil && !c.optional && !slices.Contains(names, c.name) {
-			err = errCSV
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the first line must name the columns: %s; or be a JSON object", strings.Join(known, ","))
+		return nil, fmt.Errorf("the first line must name the columns: %s; or be a JSON object%s", strings.Join(f.names(), ","), why)
 	}
 	return func(line string) (fields, error) {
 		values, err := split(line)
@@ -195,6 +191,27 @@ func (f form) readCSV(header string) (func(string) (fields, error), error) {
 		}
 		return found, nil
 	}, nil
+}
+
+// misnamed says what is wrong with the names of columns, which it makes lower
+// case. It does not repeat them: the line may be one of people.
+func (f form) misnamed(names []string) string {
+	known := f.names()
+	for n, name := range names {
+		names[n] = strings.ToLower(strings.TrimSpace(name))
+		switch {
+		case !slices.Contains(known, names[n]):
+			return fmt.Sprintf("; column %d of %d is none of these", n+1, len(names))
+		case slices.Contains(names[:n], names[n]):
+			return "; " + names[n] + " is there twice"
+		}
+	}
+	for _, c := range f.columns {
+		if !c.optional && !slices.Contains(names, c.name) {
+			return "; " + c.name + " is missing"
+		}
+	}
+	return ""
 }
 
 // readJSON reads one object, each field of it once.

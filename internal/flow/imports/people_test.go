@@ -146,13 +146,16 @@ func TestAFileOfNoPeopleIsRefusedAsAWhole(t *testing.T) {
 	}{
 		"nothing":            {"", imports.Either, "the file names no people"},
 		"columns alone":      {"name\n", imports.Either, "the file names no people"},
-		"no columns":         {"bob,Bob\n", imports.Either, columns},
-		"an unknown column":  {"name,password\nbob,hunter2\n", imports.Either, columns},
-		"a column twice":     {"name,name\nbob,eve\n", imports.Either, columns},
-		"without names":      {"email\nbob@example.com\n", imports.Either, columns},
+		"no columns":         {"bob,Bob\n", imports.Either, columns + "; column 1 of 2 is none of these"},
+		"an unknown column":  {"name,password\nbob,hunter2\n", imports.Either, columns + "; column 2 of 2 is none of these"},
+		"a column twice":     {"name,name\nbob,eve\n", imports.Either, columns + "; name is there twice"},
+		"without names":      {"email\nbob@example.com\n", imports.Either, columns + "; name is missing"},
 		"JSON said to be":    {`{"name":"bob"}`, imports.CSV, columns},
 		"too many":           {"name\n" + strings.Repeat("x\n", imports.PeopleMax+1), imports.Either, "the file has more than 10000 people: take it apart"},
 		"a quote that stays": {"\"name\nbob\n", imports.Either, columns},
+		"semicolons":         {"name;email\nbob;\n", imports.Either, columns + "; column 1 of 1 is none of these"},
+		"an array":           {"[{\"name\":\"bob\"}]\n", imports.Either, columns + "; it begins an array, of which each object must be a line of its own"},
+		"UTF-16":             {"\xff\xfen\x00a\x00m\x00e\x00\n\x00", imports.Either, columns + "; it is not UTF-8"},
 	} {
 		if list, bad, err := imports.ParsePeople(strings.NewReader(c.text), c.format); err == nil || err.Error() != c.want || list != nil || bad != nil {
 			t.Errorf("%s: %v, want %s", name, err, c.want)

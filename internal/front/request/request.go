@@ -130,7 +130,8 @@ func Route(r *http.Request) string {
 	return r.Pattern
 }
 
-// longest is how long a request may wait for a part that does not answer.
+// longest is how long a request may wait for a part that does not answer;
+// Long lifts it.
 const longest = 15 * time.Second
 
 // A Guard stands before every front.
@@ -141,6 +142,7 @@ type Guard struct {
 	Panic   http.HandlerFunc // the answer when a handler panics
 	HSTS    bool
 	Now     func() time.Time // of the Date header; nil: the machine's
+	Machine func() time.Time // the machine's clock, which connections go by; nil: long answers are not bounded
 
 	Tracer   *trace.Tracer  // nil: nothing is measured
 	Answered func(Exchange) // is told of every request that was answered; needs the Tracer
@@ -152,7 +154,8 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var id [9]byte
 	_, _ = rand.Read(id[:]) // never fails
 	info := Info{ID: hex.EncodeToString(id[:]), Address: ClientAddress(r, g.Trusted), Header: r.Header}
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), infoKey{}, info), longest)
+	ctx := context.WithValue(context.WithValue(r.Context(), infoKey{}, info), connectionKey{}, r.Context())
+	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	if g.Tracer != nil {
 		var span *trace.Running

@@ -216,7 +216,7 @@ func (e *Engine) Snapshot(ctx context.Context) (Snapshot, error) {
 	if err == nil {
 		_, err = e.Names(ctx, tx) // the first read is the moment
 		if err == nil && e.Postgres() {
-			_, err = tx.ExecContext(ctx, "SET LOCAL statement_timeout = 0")
+			err = unhurried(ctx, tx)
 		}
 		if err != nil {
 			_ = tx.Rollback()
@@ -313,6 +313,12 @@ func (e *Engine) postgresAlone(ctx context.Context, databaseURL string) error {
 			return fmt.Errorf("%w (%w)", ErrBusy, err)
 		}
 	}
-	_, err = tx.ExecContext(ctx, "SET LOCAL statement_timeout = 0")
+	return unhurried(ctx, tx)
+}
+
+// unhurried has PostgreSQL set no bound to a transaction that reads all there
+// is, nor to the time in which whoever reads it is busy elsewhere.
+func unhurried(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, "SELECT set_config(name, '0', TRUE) FROM pg_settings WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')")
 	return err
 }

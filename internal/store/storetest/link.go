@@ -18,6 +18,7 @@ type Link struct {
 	mu      sync.Mutex
 	cut     bool
 	conns   map[net.Conn]bool
+	lost    map[net.Conn]bool
 	thaws   []func()
 	garbled [][2][]byte
 	awaited []byte
@@ -37,7 +38,7 @@ func NewLink(t testing.TB, databaseURL string) *Link {
 		t.Fatal(err)
 	}
 	u.Host = listener.Addr().String()
-	l := &Link{URL: u.String(), conns: map[net.Conn]bool{}}
+	l := &Link{URL: u.String(), conns: map[net.Conn]bool{}, lost: map[net.Conn]bool{}}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -94,7 +95,11 @@ func (l *Link) carry(from, to net.Conn, gate *sync.RWMutex) {
 		if gate == &l.up && l.seen != nil && bytes.Contains(part, l.awaited) {
 			seen, l.seen = l.seen, nil
 		}
+		lost := gate == &l.up && l.lost[from]
 		l.mu.Unlock()
+		if lost {
+			return
+		}
 		seen()
 		gate.RLock()
 		_, failed := to.Write(part)
@@ -142,6 +147,16 @@ func (l *Link) once(f func()) func() {
 	defer l.mu.Unlock()
 	l.thaws = append(l.thaws, f)
 	return f
+}
+
+// Lose loses every connection there is, which nobody can know before it is
+// used. Others are as they should be.
+func (l *Link) Lose() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		l.lost[c] = true
+	}
 }
 
 // Cut closes every connection and takes no new ones; Mend does.

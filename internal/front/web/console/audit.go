@@ -243,7 +243,11 @@ func (p *Pages) checkAudit(w http.ResponseWriter, r *http.Request, s prove.Signe
 	if _, err := p.kit.Form(w, r); err != nil {
 		return err
 	}
-	if _, err := p.flow.CheckAudit(r.Context(), p.kit.Visitor(r), s); err != nil {
+	err := p.kit.Long(w, r, page.Auditors, func(_ http.ResponseWriter, r *http.Request) error {
+		_, err := p.flow.CheckAudit(r.Context(), p.kit.Visitor(r), s)
+		return err
+	})
+	if err != nil {
 		data, failed := p.audit(w, r, s, auditQuery{})
 		if failed != nil {
 			return failed
@@ -282,6 +286,16 @@ func (p *Pages) exportAudit(w http.ResponseWriter, r *http.Request, s prove.Sign
 		format = audit.CSV
 	}
 	asked.Before = 0
+	err = p.kit.Long(w, r, page.Auditors, func(w http.ResponseWriter, r *http.Request) error { return p.writeEvents(w, r, s, asked, format) })
+	if errors.Is(err, prove.ErrVerifyFirst) {
+		to := asked.values()
+		to.Set("ready", string(format))
+		return p.verifyFor(w, r, s, admin.ExportAudit, auditPath+"?"+to.Encode())
+	}
+	return err
+}
+
+func (p *Pages) writeEvents(w http.ResponseWriter, r *http.Request, s prove.Signed, asked auditQuery, format audit.Format) error {
 	var out *audit.Writer
 	head, err := p.flow.ExportAudit(r.Context(), p.kit.Visitor(r), s, asked.flow(), format, func(head store.Head) (err error) {
 		h := w.Header()
@@ -291,20 +305,13 @@ func (p *Pages) exportAudit(w http.ResponseWriter, r *http.Request, s prove.Sign
 		out, err = audit.NewWriter(w, format)
 		return err
 	}, func(e audit.Entry) error { return out.Add(e) })
-	switch {
-	case errors.Is(err, prove.ErrVerifyFirst):
-		to := asked.values()
-		to.Set("ready", string(format))
-		return p.verifyFor(w, r, s, admin.ExportAudit, auditPath+"?"+to.Encode())
-	case err == nil:
-		if err = out.Head(head.Account, head.Seq, head.Hash); err == nil {
-			err = out.Flush()
-		}
+	if err == nil {
+		err = out.Head(head.Account, head.Seq, head.Hash)
 	}
-	if err != nil && out != nil { // half a file must not look whole
-		panic(http.ErrAbortHandler)
+	if err != nil {
+		return err
 	}
-	return err
+	return out.Flush()
 }
 
 // ByActor is the link to all that somebody did.

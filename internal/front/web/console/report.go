@@ -8,6 +8,7 @@ import (
 	"countersign/internal/domain/posture"
 	"countersign/internal/flow/admin"
 	"countersign/internal/front/request"
+	"countersign/internal/front/web/page"
 	"countersign/internal/prove"
 	"countersign/internal/store"
 )
@@ -45,16 +46,19 @@ func (p *Pages) takeReport(w http.ResponseWriter, r *http.Request, s prove.Signe
 	if _, err := p.kit.Form(w, r); err != nil {
 		return err
 	}
-	c, err := p.flow.TakeReport(r.Context(), p.kit.Visitor(r), s)
+	err := p.kit.Long(w, r, page.Auditors, func(w http.ResponseWriter, r *http.Request) error {
+		c, err := p.flow.TakeReport(r.Context(), p.kit.Visitor(r), s)
+		if err != nil {
+			return err
+		}
+		h := w.Header()
+		h.Set("Content-Type", "text/csv; charset=utf-8; header=present")
+		h.Set("Content-Disposition", `attachment; filename="credential-report-`+c.MadeAt.UTC().Format("2006-01-02T1504Z")+`.csv"`)
+		_, err = w.Write(c.Content)
+		return err
+	})
 	if errors.Is(err, prove.ErrVerifyFirst) {
 		return p.verifyFor(w, r, s, admin.GetReport, reportPath+"?ready=1")
 	}
-	if err != nil {
-		return err
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/csv; charset=utf-8; header=present")
-	h.Set("Content-Disposition", `attachment; filename="credential-report-`+c.MadeAt.UTC().Format("2006-01-02T1504Z")+`.csv"`)
-	_, err = w.Write(c.Content)
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/sheet"
 	"countersign/internal/flow/admin"
+	"countersign/internal/front/web/page"
 	"countersign/internal/prove"
 )
 
@@ -17,38 +18,23 @@ import (
 // users reads.
 var columns = []string{"name", "display_name", "email", "comments", "role", "upn", "id", "console_sign_in", "mfa_required", "mfa_devices", "mfa_due", "recovery_codes", "last_sign_in", "created", "passkeys", "u2f_keys"}
 
-// writeUsers writes the file. The header is sent with the first row, so that a
-// refusal can still be told.
+// writeUsers writes the file. Nothing is sent before there is something to
+// send, so that a refusal can still be told.
 func (p *Pages) writeUsers(w http.ResponseWriter, r *http.Request, s prove.Signed, asked listQuery) error {
-	out := bufio.NewWriter(w)
-	begun := false
-	begin := func() error {
-		begun = true
+	return p.kit.Long(w, r, page.Auditors, func(w http.ResponseWriter, r *http.Request) error {
 		h := w.Header()
 		h.Set("Content-Type", "text/csv; charset=utf-8; header=present")
 		h.Set("Content-Disposition", `attachment; filename="users-`+p.kit.Now().UTC().Format("2006-01-02")+`.csv"`)
-		return sheet.Write(out, columns...)
-	}
-	err := p.flow.EachUser(r.Context(), p.kit.Visitor(r), s, asked.store(p.kit.Now()), func(u admin.Row) error {
-		if !begun {
-			if err := begin(); err != nil {
-				return err
-			}
-		}
-		return sheet.Write(out, line(u)...)
-	})
-	if err != nil {
-		if begun { // half a file must not look whole
-			panic(http.ErrAbortHandler)
-		}
-		return err
-	}
-	if !begun {
-		if err := begin(); err != nil {
+		out := bufio.NewWriterSize(w, 64<<10)
+		if err := sheet.Write(out, columns...); err != nil {
 			return err
 		}
-	}
-	return out.Flush()
+		err := p.flow.EachUser(r.Context(), p.kit.Visitor(r), s, asked.store(p.kit.Now()), func(u admin.Row) error { return sheet.Write(out, line(u)...) })
+		if err != nil {
+			return err
+		}
+		return out.Flush()
+	})
 }
 
 func line(u admin.Row) []string {

@@ -328,6 +328,22 @@ func (k *Kit) Signed(h SignedHandlerFunc) http.Handler {
 	})
 }
 
+// Long is the guard's for somebody who is signed in: the answer breaks off when
+// the session ends, or the page behind it is no longer theirs.
+func (k *Kit) Long(w http.ResponseWriter, r *http.Request, who Audience, h HandlerFunc) error {
+	token, err := k.Token(r)
+	if err != nil {
+		return err
+	}
+	return k.Guard.Long(w, r, func(r *http.Request) error {
+		s, err := k.Who(r, token)
+		if err == nil {
+			err = who.Admits(s.Identity.Role)
+		}
+		return err
+	}, h)
+}
+
 // A failure is the page of a refusal that belongs to no form.
 type failure struct {
 	Base
