@@ -69,7 +69,7 @@ type SMTP struct {
 type Argon2 struct {
 	Memory  uint32 `help:"Memory of a password hash in KiB." default:"19456" env:"COUNTERSIGN_ARGON2_MEMORY"`
 	Passes  uint32 `help:"Passes of a password hash." default:"2" env:"COUNTERSIGN_ARGON2_PASSES"`
-	AtOnce  int    `help:"How many passwords are hashed at once. Default: one for each processor." env:"COUNTERSIGN_ARGON2_AT_ONCE"`
+	AtOnce  int    `help:"How many passwords are hashed at once. Default: one for each processor but one." env:"COUNTERSIGN_ARGON2_AT_ONCE"`
 	Waiting int    `help:"How many more may wait." default:"64" env:"COUNTERSIGN_ARGON2_WAITING"`
 }
 
@@ -181,7 +181,7 @@ func (c *Config) checkArgon2() (wrong []error) {
 		wrong = append(wrong, fmt.Errorf("argon2_passes: %d is not between 2 and 20", c.Argon2.Passes))
 	}
 	if c.Argon2.AtOnce == 0 {
-		c.Argon2.AtOnce = runtime.GOMAXPROCS(0)
+		c.Argon2.AtOnce = max(1, runtime.GOMAXPROCS(0)-1) // the last one is for everything else
 	}
 	if c.Argon2.AtOnce < 1 || c.Argon2.Waiting < 0 {
 		wrong = append(wrong, errors.New("argon2_at_once: must be at least 1, argon2_waiting at least 0"))

@@ -3,7 +3,9 @@ package prove_test
 import (
 	"crypto/rand"
 	"errors"
+	"slices"
 	"testing"
+	"time"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
@@ -14,6 +16,7 @@ import (
 	"countersign/internal/store"
 	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
+	"countersign/internal/trace"
 )
 
 type randReader struct{}
@@ -223,6 +226,34 @@ func TestTheHasherRefusesWhatItCannotTakeAndGivesTheTryBack(t *testing.T) {
 		if n := counted(t, w, "passwords:192.0.2.0/24"); n != 0 {
 			t.Errorf("%d tries stayed counted; %d were refused as busy", n, busy)
 		}
+	})
+}
+
+func TestWhoFindsTheQueueFullDoesNotReachTheDatabase(t *testing.T) {
+	t.Parallel()
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
+		w.Owner(alice)
+		hasher, err := secret.NewHasher(testkit.CheapHash, rand.Reader, 1, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Prover.Hasher = hasher
+		_, leave, err := hasher.Queue(ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var timed []string
+		tracer := &trace.Tracer{Now: time.Now, Timed: func(name string, _ time.Duration, code string) { timed = append(timed, name+" "+code) }}
+		begin := func() error {
+			_, err := w.SignIn.Begin(tracer.Into(ctx()), w.Visitor, prove.Door{}, alice, testkit.Password, "")
+			return err
+		}
+		testkit.Want(t, "full", begin(), secret.ErrBusy)
+		if !slices.Equal(timed, []string{"password.wait password.busy"}) {
+			t.Errorf("it took %q", timed)
+		}
+		leave()
+		testkit.Want(t, "room again", begin(), nil)
 	})
 }
 

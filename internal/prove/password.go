@@ -218,6 +218,11 @@ func (p *Prover) checkPassword(ctx context.Context, v Visitor, i account.Identit
 }
 
 func (p *Prover) password(ctx context.Context, v Visitor, password string, find func(tx *store.Tx) (account.Identity, error), wrong *fault.Fault, event audit.Event, then func(*store.Tx, account.Identity, factor.Proof) error) error {
+	ctx, leave, err := p.Hasher.Queue(ctx) // first: a flood must not reach the database
+	if err != nil {
+		return err
+	}
+	defer leave()
 	i, g, err := p.chargePassword(ctx, v, find)
 	if err != nil {
 		return err

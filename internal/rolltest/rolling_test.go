@@ -1,4 +1,5 @@
-// Package rolltest restarts real nodes on one PostgreSQL, behind a balancer.
+// Package rolltest runs real nodes: it restarts those of one PostgreSQL behind
+// a balancer, and floods one with sign-ins.
 package rolltest_test
 
 import (

@@ -73,3 +73,36 @@ func TestTheQueueSaysHowLongItIs(t *testing.T) {
 		t.Errorf("timed: %q", timed)
 	}
 }
+
+func TestAPlaceInTheQueueServesForEveryHashOfItsContext(t *testing.T) {
+	t.Parallel()
+	h := hasher(t, cheap, rand.Reader, 1, 0)
+	ctx, leave, err := h.Queue(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := h.Hash(ctx, "password"); err != nil {
+			t.Errorf("with a place: %v", err)
+		}
+	}
+	if _, err := h.Hash(t.Context(), "password"); !errors.Is(err, secret.ErrBusy) {
+		t.Errorf("without one: %v", err)
+	}
+	if _, _, err := h.Queue(t.Context()); !errors.Is(err, secret.ErrBusy) {
+		t.Errorf("a second place: %v", err)
+	}
+	other := hasher(t, cheap, rand.Reader, 1, 0)
+	if _, elsewhere, err := other.Queue(ctx); err != nil {
+		t.Error(err)
+	} else {
+		if _, err := other.Hash(ctx, "password"); !errors.Is(err, secret.ErrBusy) {
+			t.Errorf("with a place at another hasher: %v", err)
+		}
+		elsewhere()
+	}
+	leave()
+	if _, err := h.Hash(t.Context(), "password"); err != nil {
+		t.Errorf("room again: %v", err)
+	}
+}

@@ -63,17 +63,39 @@ func (h *Hasher) Load() (running, waiting, room int) {
 	return running, max(0, len(h.queue)-running), cap(h.queue) - cap(h.slots)
 }
 
+// standing marks a context whose owner has a place in the queue.
+type standing struct{}
+
+// Queue takes a place in the queue for all hashes made with the context that
+// it returns, until leave is called. It is for whoever has other work to do
+// before and after: what is turned away has cost nothing, and of what is not,
+// no more is under way than the queue is long.
+func (h *Hasher) Queue(ctx context.Context) (queued context.Context, leave func(), err error) {
+	select {
+	case h.queue <- struct{}{}:
+		return context.WithValue(ctx, standing{}, h), func() { <-h.queue }, nil
+	default:
+		_, wait := trace.Start(ctx, "password.wait")
+		wait.End(ErrBusy)
+		return nil, nil, ErrBusy
+	}
+}
+
 // enter waits for a place among those who hash; heavy: and to be the only one
 // who takes much memory.
 func (h *Hasher) enter(ctx context.Context, heavy bool) (leave func(), err error) {
 	_, wait := trace.Start(ctx, "password.wait")
 	defer func() { wait.End(err) }()
-	select {
-	case h.queue <- struct{}{}:
-	default:
-		return nil, ErrBusy
+	var held []chan struct{}
+	if ctx.Value(standing{}) != h {
+		select {
+		case h.queue <- struct{}{}:
+			held = append(held, h.queue)
+		default:
+			return nil, ErrBusy
+		}
 	}
-	held, wanted := []chan struct{}{h.queue}, []chan struct{}{h.slots}
+	wanted := []chan struct{}{h.slots}
 	let := func() {
 		for _, place := range held {
 			<-place

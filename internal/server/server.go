@@ -228,6 +228,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.SignIn.Sending.Patience = patience // from now on somebody delivers
 	running.Go(func() { s.worker.Run(jobs) })
 	running.Go(func() { s.janitor(jobs) })
+	dial := newDial(s.clock.Now)
+	running.Go(func() { s.watchClock(jobs, dial) })
 	running.Go(func() { s.serveAside(jobs) })
 	running.Go(func() { s.sendTraces(jobs) })
 	running.Go(func() { s.watch(jobs) })
