@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"countersign/internal/bench"
@@ -22,6 +23,9 @@ type benchCmd struct {
 }
 
 func (c benchCmd) Run(w *world) (err error) {
+	if c.Rounds < 1 || c.Clients < 1 || c.Slice <= 0 || len(c.Sizes) == 0 || slices.Min(c.Sizes) < 1 || !slices.IsSorted(c.Sizes) || (len(c.Nodes) > 0 && slices.Min(c.Nodes) < 1) {
+		return errors.New("sizes rise, and none of sizes, rounds, clients, nodes and slice is below one")
+	}
 	dir, err := os.MkdirTemp(c.Dir, "countersign-bench-")
 	if err != nil {
 		return fmt.Errorf("make a directory: %w", err)

@@ -2,12 +2,12 @@ package store
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
 	"countersign/internal/secret"
+	"countersign/internal/store/expiry"
 )
 
 func privatePlace(id string) secret.Place {
@@ -194,53 +194,12 @@ func (tx *Tx) UseSentCodes(ceremonyID string, used error) error {
 	return tx.one(used, "DELETE FROM sent_code WHERE ceremony_id = $1", ceremonyID)
 }
 
-// An ending says which rows are over.
-type ending struct {
-	from, where string
-	until       func(now time.Time, idle time.Duration) int64 // $1
-}
-
-func ago(d time.Duration) func(now time.Time, _ time.Duration) int64 {
-	return func(now time.Time, _ time.Duration) int64 { return micros(now.Add(-d)) }
-}
-
-// What is found by an index, so that it can be asked for every minute however
-// much there is.
-var found = []ending{
-	{"ceremony", "expires_at < $1", ago(0)},
-	{"passkey_challenge", "expires_at < $1", ago(0)},
-	{"session", "expires_at < $1", ago(0)},
-	{"throttle_window", "ends_at < $1", ago(0)},
-	{"remembered_device", "expires_at < $1", ago(0)},
-	{"activation", "expires_at < $1", ago(7 * 24 * time.Hour)}, // till then its link says that it has expired
-	{"mail_link", "expires_at < $1", ago(24 * time.Hour)},
-	{"seen_network", "last_at < $1", ago(90 * 24 * time.Hour)},
-}
-
-// What is looked for in whole tables.
-var sought = []ending{
-	{"session", "last_seen_at < $1", func(now time.Time, idle time.Duration) int64 { return micros(now.Add(-idle - time.Hour)) }},
-	{"known_device", "last_used_at < $1", ago(180 * 24 * time.Hour)},
-	{"setup_link", "expires_at < $1", ago(30 * 24 * time.Hour)},
-	{"enrolment", "kind = '" + string(Recover) + "' AND expires_at < $1", ago(7 * 24 * time.Hour)},
-	{"domain_alias", "verified_at = 0 AND created_at < $1", ago(30 * 24 * time.Hour)},
-	{"outbox", "state = 'sent' AND sent_at < $1", ago(24 * time.Hour)},
-	{"outbox", "state = 'dead' AND created_at < $1", ago(30 * 24 * time.Hour)},
-}
-
 // Expire removes what is over and has an index to say so.
-func (tx *Tx) Expire() error { return tx.end(found, 0) }
+func (tx *Tx) Expire() error { return expiry.Remove(tx.ctx, tx.q, expiry.Often, tx.Now, 0) }
 
 // Sweep removes what has been over for long: it reads whole tables, and need
 // not be often. Sessions that nobody used for idle and an hour are refused by
 // then.
-func (tx *Tx) Sweep(idle time.Duration) error { return tx.end(sought, idle) }
-
-func (tx *Tx) end(list []ending, idle time.Duration) error {
-	for _, e := range list {
-		if _, err := tx.q.ExecContext(tx.ctx, "DELETE FROM "+e.from+" WHERE "+e.where, e.until(tx.Now, idle)); err != nil { // after a standstill it takes its time
-			return fmt.Errorf("expire %s: %w", e.from, err)
-		}
-	}
-	return nil
+func (tx *Tx) Sweep(idle time.Duration) error {
+	return expiry.Remove(tx.ctx, tx.q, expiry.Rarely, tx.Now, idle)
 }

@@ -120,11 +120,3 @@ func (db *DB) Ask(query string) error {
 
 // Engine is what the store stands on.
 func (db *DB) Engine() *engine.Engine { return db.engine }
-
-// Found are the statements that remove what is over every minute.
-func Found() (list []string) {
-	for _, e := range found {
-		list = append(list, "DELETE FROM "+e.from+" WHERE "+e.where)
-	}
-	return list
-}

@@ -120,6 +120,10 @@ func Migrations() fs.FS {
 	return files
 }
 
+// Statements are the texts that were asked of SQLite until now: a plan of each
+// says what it will cost when there is more.
+func (db *DB) Statements() []string { return db.engine.Statements() }
+
 // Close closes the database.
 func (db *DB) Close() error {
 	db.deafen()

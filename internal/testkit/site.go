@@ -61,6 +61,9 @@ func NewSite(t testing.TB, e storetest.Engine, change func(*config.Config)) *Sit
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
+	if e == storetest.SQLite {
+		t.Cleanup(func() { storetest.Plans(t, s.DB, c.DatabaseURL()) })
+	}
 	if err := s.Build(io.Discard); err != nil {
 		t.Fatal(err)
 	}

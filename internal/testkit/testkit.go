@@ -54,6 +54,9 @@ type World struct {
 func New(t testing.TB, e storetest.Engine) *World {
 	t.Helper()
 	w := &World{World: storetest.New(t, e), T: t}
+	if e == storetest.SQLite {
+		t.Cleanup(func() { storetest.Plans(t, w.DB, w.Config.URL) })
+	}
 	hasher, err := secret.NewHasher(CheapHash, rand.Reader, 4, 1000)
 	if err != nil {
 		t.Fatal(err)

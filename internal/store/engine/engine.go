@@ -76,6 +76,8 @@ type Engine struct {
 	begin   func(ctx context.Context) (Transaction, error)
 	closers []func() error
 
+	prepared []*preparing // SQLite alone
+
 	connect   *pgx.ConnConfig // PostgreSQL alone
 	patience  time.Duration   // zero: without end
 	announces atomic.Int32    // whether PostgreSQL lets us

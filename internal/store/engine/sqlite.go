@@ -60,13 +60,15 @@ func (e *Engine) openSQLite(ctx context.Context, path string) error {
 	if e.Read, err = open(max(4, runtime.GOMAXPROCS(0)), url.Values{"_pragma": {"query_only(1)"}}); err != nil {
 		return err
 	}
-	e.Reader = &preparing{prepare: e.Read.PrepareContext, Queryer: e.Read}
+	reader := &preparing{prepare: e.Read.PrepareContext, Queryer: e.Read}
+	e.Reader = reader
 	conn, err := e.Write.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	w := &sqliteWriter{preparing: preparing{prepare: conn.PrepareContext, Queryer: conn}, free: make(chan struct{}, 1)}
 	e.closers = append(e.closers, w.forget, conn.Close)
+	e.prepared = []*preparing{reader, &w.preparing}
 	e.begin = w.begin
 	return nil
 }
