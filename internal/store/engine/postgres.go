@@ -46,7 +46,9 @@ func brokenPostgres(err error) bool {
 	var answer *pgconn.PgError
 	var network *net.OpError
 	switch {
-	case err == nil, errors.As(err, &connect), errors.Is(err, ErrUnknown), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):
+	case errors.As(err, &connect):
+		return said(err, "57P01") // ended while it was made: nothing was asked yet
+	case err == nil, errors.Is(err, ErrUnknown), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):
 		return false
 	case errors.As(err, &answer): // shutdown, crash, idle for too long, or what a pooler says
 		return said(err, "57P01", "57P02", "57P05") || strings.HasPrefix(answer.Code, "08")
