@@ -66,7 +66,7 @@ func (o Options) againstEngine(ctx context.Context, p *population, r *Report) er
 	if p.engine == "sqlite" {
 		url = filepath.Join(p.dir, "bare.db")
 	}
-	y, err := yardstick.Open(ctx, url, int64(p.size))
+	y, err := yardstick.Open(ctx, url, store.Migrations(), int64(p.size))
 	if err != nil {
 		return err
 	}

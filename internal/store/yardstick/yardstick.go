@@ -5,59 +5,51 @@ package yardstick
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"strings"
 
 	"countersign/internal/store/engine"
 )
 
-// A Yardstick is a few tables of the shape of ours, in a database of its own.
+// A Yardstick is a database of the same schema, with the rows of one account.
 type Yardstick struct {
 	*engine.Engine
 	rows, seq int64
 }
 
-var tables = []string{
-	"CREATE TABLE device (id BIGINT PRIMARY KEY, seed TEXT NOT NULL, last_step BIGINT NOT NULL, last_used_at BIGINT NOT NULL)",
-	"CREATE TABLE budget (id BIGINT PRIMARY KEY, tries_left BIGINT NOT NULL, refilled_at BIGINT NOT NULL, version BIGINT NOT NULL)",
-	"CREATE TABLE network (scope BIGINT PRIMARY KEY, counted BIGINT NOT NULL, ends_at BIGINT NOT NULL)",
-	"CREATE TABLE event (account_id BIGINT NOT NULL, seq BIGINT NOT NULL, identity_id BIGINT NOT NULL, at BIGINT NOT NULL, content TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY (account_id, seq))",
-	"CREATE INDEX event_identity ON event (account_id, identity_id, seq)",
-	"CREATE TABLE head (account_id BIGINT PRIMARY KEY, seq BIGINT NOT NULL, hash TEXT NOT NULL)",
-}
+const account = "1000000000000000"
 
-// Open makes the tables, with rows for n identities.
-func Open(ctx context.Context, url string, n int64) (*Yardstick, error) {
+func identity(n int64) string { return fmt.Sprintf("%022d", n) }
+
+// Open makes the tables, with a virtual MFA device and a budget for each of n
+// identities.
+func Open(ctx context.Context, url string, schema fs.FS, n int64) (*Yardstick, error) {
 	e, err := engine.Open(ctx, engine.Config{URL: url})
 	if err != nil {
 		return nil, err
 	}
 	y := &Yardstick{Engine: e, rows: n}
-	err = y.write(ctx, func(t engine.Transaction) error {
-		for _, q := range tables {
-			if _, err := t.ExecContext(ctx, q); err != nil {
-				return err
+	if err = e.Migrate(ctx, schema, 0); err == nil {
+		err = y.write(ctx, func(t engine.Transaction) error {
+			for k := range n {
+				if _, err := t.ExecContext(ctx, "INSERT INTO virtual_mfa (account_id, identity_id, id, name, key_id, seed, drift, last_step, bound_at, bound_from, last_used_at) VALUES ($1, $2, $2, 'App', 1, $3, 0, 0, 0, '', 0)",
+					account, identity(k), make([]byte, 60)); err != nil {
+					return err
+				}
+				if _, err := t.ExecContext(ctx, "INSERT INTO guess_budget (account_id, identity_id, tries_left, refilled_at, fails, fails_since, password_refill_at, version) VALUES ($1, $2, 10, 0, 0, 0, 0, 1)", account, identity(k)); err != nil {
+					return err
+				}
 			}
-		}
-		for id := range n {
-			if _, err := t.ExecContext(ctx, "INSERT INTO device VALUES ($1, $2, 0, 0)", id, filler[:60]); err != nil {
-				return err
-			}
-			if _, err := t.ExecContext(ctx, "INSERT INTO budget VALUES ($1, 10, 0, 1)", id); err != nil {
-				return err
-			}
-		}
-		_, err := t.ExecContext(ctx, "INSERT INTO head VALUES (1, 0, '')")
-		return err
-	})
+			_, err := t.ExecContext(ctx, "INSERT INTO audit_head (account_id, seq, hash, key_id, mac) VALUES ($1, 0, $2, 1, $2)", account, make([]byte, 32))
+			return err
+		})
+	}
 	if err != nil {
 		_ = e.Close()
 		return nil, fmt.Errorf("prepare the yardstick: %w", err)
 	}
 	return y, nil
 }
-
-// filler stands for what rows hold.
-const filler = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" +
-	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 func (y *Yardstick) write(ctx context.Context, f func(t engine.Transaction) error) error {
 	t, err := y.Begin(ctx)
@@ -71,21 +63,24 @@ func (y *Yardstick) write(ctx context.Context, f func(t engine.Transaction) erro
 	return t.Commit()
 }
 
-// Check writes what one check leaves: the time step taken, the try charged and
-// given back, the network's count, the event, and the head of its chain.
+// content is as long as that of an event mostly is.
+var content = []byte(strings.Repeat("x", 300))
+
+// Check writes what one check leaves: the try charged and given back, the
+// network's count, the time step taken, the event, and the head of its chain.
 func (y *Yardstick) Check(ctx context.Context) error {
 	y.seq++
-	id := y.seq * 7919 % y.rows
+	id, hash := identity(y.seq*7919%y.rows), content[:32]
 	return y.write(ctx, func(t engine.Transaction) error {
 		for _, s := range []struct {
 			query string
 			args  []any
 		}{
-			{"UPDATE budget SET tries_left = $2, version = version + 1 WHERE id = $1", []any{id, 10}},
-			{"INSERT INTO network AS n VALUES ($1, 1, $2) ON CONFLICT (scope) DO UPDATE SET counted = n.counted + 1", []any{y.seq, y.seq}},
-			{"UPDATE device SET last_step = $2, last_used_at = $2 WHERE id = $1 AND last_step < $2", []any{id, y.seq}},
-			{"INSERT INTO event VALUES (1, $1, $2, $1, $3, $4)", []any{y.seq, id, filler, filler[:32]}},
-			{"UPDATE head SET seq = $1, hash = $2 WHERE account_id = 1 AND seq < $1", []any{y.seq, filler[:32]}},
+			{"UPDATE guess_budget SET tries_left = 10, version = version + 1 WHERE account_id = $1 AND identity_id = $2", []any{account, id}},
+			{"INSERT INTO throttle_window AS w (scope, started_at, ends_at, counted) VALUES ($1, $2, $3, 0) ON CONFLICT (scope) DO UPDATE SET counted = w.counted", []any{"guess:10." + identity(y.seq)[10:], y.seq, y.seq + 1}},
+			{"UPDATE virtual_mfa SET last_step = $3, last_used_at = $3 WHERE account_id = $1 AND identity_id = $2 AND last_step < $3", []any{account, id, y.seq}},
+			{"INSERT INTO audit_event (account_id, seq, identity_id, name, at, actor, actor_name, address, request, refused, method, content, hash) VALUES ($1, $2, $3, 'VerifyIdentity', $2, $3, 'user', '10.20.30.40', $3, '', 'virtual_mfa', $4, $5)", []any{account, y.seq, id, content, hash}},
+			{"UPDATE audit_head SET seq = $2, hash = $3, mac = $3 WHERE account_id = $1 AND seq < $2", []any{account, y.seq, hash}},
 		} {
 			if _, err := t.ExecContext(ctx, s.query, s.args...); err != nil {
 				return err
