@@ -38,7 +38,7 @@ func TestNoRequestFailsBehindTheBalancerOfTheExample(t *testing.T) {
 	socket := filepath.Join(dir, "s")
 	settings := string(text)
 	for _, change := range [][2]string{
-		{"    maxconn 20000\n", "    maxconn 200\n    stats socket " + socket + "\n"},
+		{"    maxconn 4000\n", "    maxconn 200\n    stats socket " + socket + "\n"},
 		{"bind :8080", "bind " + at},
 		{"server node1 node1:8080", "server node1 " + nodes[0].address},
 		{"server node2 node2:8080", "server node2 " + nodes[1].address},

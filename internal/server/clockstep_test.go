@@ -176,8 +176,10 @@ func TestNothingLivesAgainWhenTheClockIsSetBack(t *testing.T) {
 			if _, err := s.SignIn.Begin(t.Context(), testkit.Visitor("198.51.100.8"), prove.Door{}, "bob@example.com", testkit.Password, ""); err != nil {
 				t.Errorf("the network after its window: %v", err)
 			}
-			if strings.Contains(s.Logs.String(), "level=ERROR") {
-				t.Errorf("it said:\n%s", s.Logs.String())
+			for line := range strings.Lines(s.Logs.String()) {
+				if strings.Contains(line, "level=ERROR") && !strings.Contains(line, "msg=message") { // one that is under way when the clock jumps is sent again
+					t.Errorf("it said:\n%s", s.Logs.String())
+				}
 			}
 		})
 	}

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	apart     = time.Minute   // that the clocks of nodes may be without being wrong
-	waitsMost = 2 * time.Hour // longer than a message waits for its next attempt
+	apart     = time.Minute     // that the clocks of nodes may be without being wrong
+	waitsMost = 2 * time.Hour   // longer than a message waits for its next attempt
+	sends     = 3 * time.Minute // that an attempt takes at most: it may be under way
 )
 
 var (
@@ -49,7 +50,8 @@ func To(ctx context.Context, q engine.Queryer, now, was time.Time, idle time.Dur
 	do("DELETE FROM verification")
 	do(`UPDATE throttle_window SET started_at = $1, ends_at = CASE WHEN substr(scope, 1, 4) = 'job:' THEN $1 ELSE ends_at - started_at + $1 END
 		WHERE started_at > $2`, now, now.Add(apart))
-	do("UPDATE outbox SET next_at = $1 WHERE state = 'queued' AND (attempts = 0 AND next_at > $1 OR next_at > $2)", now, now.Add(waitsMost))
+	do("UPDATE outbox SET next_at = $1 WHERE state = 'queued' AND attempts = 0 AND next_at > $1", now)
+	do("UPDATE outbox SET next_at = $1 WHERE state = 'queued' AND attempts > 0 AND next_at > $2", now.Add(sends), now.Add(waitsMost))
 	do("UPDATE notice_digest SET due_at = $1 WHERE last_at > $1", now)
 	if err != nil {
 		return 0, err
