@@ -176,8 +176,7 @@ func (p *person) signsInWithAPasskey(laptop *browsertest.Authenticator) {
 	if field := browsertest.Eval[string](p.Tab, "document.querySelector('#username').autocomplete"); field != "username webauthn" {
 		p.T.Errorf("the field is filled in with %q", field)
 	}
-	laptop.Touch(true)
-	p.Follow(withPasskey)
+	p.FollowThen(withPasskey, func() { laptop.Touch(true) }) // the suggestion is out of the way by then
 	p.On("/security", "security.title")
 	if who := p.Text(".who"); !strings.Contains(who, email) {
 		p.T.Errorf("signed in is %q", who)
@@ -196,8 +195,7 @@ func (p *person) signsInWithAPasskey(laptop *browsertest.Authenticator) {
 	laptop.Touch(false)
 	p.Visit("/security/history")
 	p.Says("signin.to_continue")
-	laptop.Touch(true)
-	p.Follow(withPasskey)
+	p.FollowThen(withPasskey, func() { laptop.Touch(true) }) // the suggestion is out of the way by then
 	p.On("/security/history", "row.history")
 
 	p.leaves()

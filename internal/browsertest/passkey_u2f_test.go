@@ -130,8 +130,7 @@ func (p *person) updatesTheKey(k oldKey) {
 	p.leaves()
 	key.Touch(false)
 	p.Visit("/signin")
-	key.Touch(true)
-	p.Follow(withPasskey)
+	p.FollowThen(withPasskey, func() { key.Touch(true) }) // the suggestion is out of the way by then
 	p.On("/security", "security.title")
 }
 
