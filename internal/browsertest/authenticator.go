@@ -80,6 +80,22 @@ func (a *Authenticator) Touch(ready bool) {
 	call(a.tab, webauthn.SetAutomaticPresenceSimulation, webauthn.SetAutomaticPresenceSimulationParams{AuthenticatorID: a.id, Enabled: ready})
 }
 
+// Answers clicks what asks for a passkey and leads to another page, and touches
+// the authenticator once the suggestion is out of the way, which would take the
+// touch, and before the page asks: who asks an untouched one waits for good.
+func (a *Authenticator) Answers(selector string) {
+	a.tab.T.Helper()
+	Eval[any](a.tab, `(() => {
+		const get = navigator.credentials.get.bind(navigator.credentials), touched = new Promise(done => { window.touched = done });
+		navigator.credentials.get = async asked => { if (asked.mediation !== 'conditional') await touched; return get(asked) };
+	})()`)
+	a.tab.leaving(func() {
+		a.tab.Click(selector)
+		a.Touch(true)
+		Eval[any](a.tab, "touched()")
+	})
+}
+
 // Unlock says whether finger, face or PIN are right when it asks for them.
 func (a *Authenticator) Unlock(right bool) {
 	a.tab.T.Helper()

@@ -50,15 +50,6 @@ func (b *Tab) Follow(selector string) {
 	b.leaving(func() { b.Click(selector) })
 }
 
-// FollowThen clicks what leads to another page once something else is done.
-func (b *Tab) FollowThen(selector string, then func()) {
-	b.T.Helper()
-	b.leaving(func() {
-		b.Click(selector)
-		then()
-	})
-}
-
 // Press presses keys, one after the other.
 func (b *Tab) Press(keys string) {
 	b.T.Helper()

@@ -176,7 +176,7 @@ func (p *person) signsInWithAPasskey(laptop *browsertest.Authenticator) {
 	if field := browsertest.Eval[string](p.Tab, "document.querySelector('#username').autocomplete"); field != "username webauthn" {
 		p.T.Errorf("the field is filled in with %q", field)
 	}
-	p.FollowThen(withPasskey, func() { laptop.Touch(true) }) // the suggestion is out of the way by then
+	laptop.Answers(withPasskey)
 	p.On("/security", "security.title")
 	if who := p.Text(".who"); !strings.Contains(who, email) {
 		p.T.Errorf("signed in is %q", who)
@@ -195,7 +195,7 @@ func (p *person) signsInWithAPasskey(laptop *browsertest.Authenticator) {
 	laptop.Touch(false)
 	p.Visit("/security/history")
 	p.Says("signin.to_continue")
-	p.FollowThen(withPasskey, func() { laptop.Touch(true) }) // the suggestion is out of the way by then
+	laptop.Answers(withPasskey)
 	p.On("/security/history", "row.history")
 
 	p.leaves()
