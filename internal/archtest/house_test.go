@@ -133,7 +133,7 @@ var withinFloor = []struct{ from, to string }{
 	{"internal/front/web/page", "internal/front/request"},
 	{"internal/delivery", "internal/delivery/smpp"},
 	{"internal/store/transfer", "internal/store"},
-	{"internal/store", "internal/store/expiry"}, {"internal/store", "internal/store/rewind"},
+	{"internal/store", "internal/store/expiry"}, {"internal/store", "internal/store/rewind"}, {"internal/store", "internal/store/belief"},
 	{"internal/fault", ""}, {"internal/secret", "internal/fault"}, {"internal/secret", "internal/trace"}, {"internal/trace", "internal/fault"}, {"internal/locale", "internal/fault"},
 }
 

@@ -178,7 +178,7 @@ func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, cer
 		if err != nil {
 			return nil, a, err
 		}
-		err = p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
+		err = p.DB.Charge(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
 			refusal, err := spend(tx, ceremonyID) // cannot be guessed; bounded against load
 			return errors.Join(err, refusal)
 		})
@@ -220,7 +220,7 @@ func RecoveryHash(i account.Identity, code string) []byte {
 // A pair may lie anywhere within ten steps: it shows where the clock of the
 // device has drifted to.
 func checkVirtualMFA(tx *store.Tx, i account.Identity, codes []string, pair bool) error {
-	d, err := tx.VirtualMFA(i.Account, i.ID)
+	d, err := tx.Peek().VirtualMFA(i.Account, i.ID) // the step decides who was first
 	if errors.Is(err, store.ErrNoRow) {
 		return factor.ErrCodeWrong
 	}
@@ -292,7 +292,7 @@ func (p *Prover) CheckSent(ctx context.Context, v Visitor, ceremonyID, typed str
 	}
 	network := "codes:" + throttle.Network(v.Address).String()
 	var refusal error
-	err := p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
+	err := p.DB.Charge(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
 		ok, wait, err := tx.Count(network, throttle.SourceTries, throttle.SourceWindow)
 		if err != nil {
 			return err

@@ -123,7 +123,7 @@ func (p *Prover) keys(tx *store.Tx, i account.Identity, m factor.Method) ([]stor
 // useChallenge uses up the challenge that is answered and, where a proof is
 // given, a try, in a write of its own.
 func (p *Prover) useChallenge(ctx context.Context, v Visitor, ceremonyID, purpose string, challenge []byte) (refusal, err error) {
-	err = p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
+	err = p.DB.Charge(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
 		refusal = nil
 		err := tx.UseChallenge(ceremonyID, purpose, challenge, passkey.ErrStale)
 		if errors.Is(err, passkey.ErrStale) {

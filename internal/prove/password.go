@@ -68,7 +68,7 @@ func (g *guess) bounded(tx *store.Tx, i account.Identity, network string) error 
 func (p *Prover) chargePassword(ctx context.Context, v Visitor, find func(tx *store.Tx) (account.Identity, error)) (i account.Identity, g guess, err error) {
 	defer func() { p.charged(factor.Password, g.chargeOf(err)) }()
 	var refusal error
-	err = p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
+	err = p.DB.Charge(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
 		g, refusal = guess{}, nil
 		var err error
 		i, err = find(tx)

@@ -98,6 +98,8 @@ type attempt struct {
 	lane    throttle.Lane
 	device  string // id of the known device
 	network string
+	budget  throttle.Budget // as charged
+	version int64           // of the row that holds it
 	charge  throttle.Charge
 	price   int
 
@@ -146,9 +148,10 @@ func (p *Prover) Known(tx *store.Tx, v Visitor, i account.Identity) (bool, error
 	return false, nil
 }
 
-func (p *Prover) fleetAlarm(r *store.Reader, now time.Time) (bool, error) {
-	n, err := r.CountedIn(fleet, now)
-	return n >= p.FleetAlarm, err
+// budget returns the identity's, and what a try costs by it.
+func (p *Prover) budget(r *store.Reader, i account.Identity, now time.Time) (b throttle.Budget, version int64, price int, err error) {
+	b, version, failures, err := r.BudgetAmong(i.Account, i.ID, fleet, now)
+	return b, version, b.Price(now, failures >= p.FleetAlarm), err
 }
 
 // PriceIn returns how many consecutive codes a try of this visitor must carry.
@@ -158,12 +161,8 @@ func (p *Prover) PriceIn(tx *store.Tx, v Visitor, i account.Identity) (int, erro
 	if err != nil || (known && d.Fails < throttle.DeviceTries) {
 		return 1, err
 	}
-	b, _, err := tx.Peek().Budget(i.Account, i.ID, tx.Now)
-	if err != nil {
-		return 0, err
-	}
-	alarm, err := p.fleetAlarm(&tx.Reader, tx.Now)
-	return b.Price(tx.Now, alarm), err
+	_, _, price, err := p.budget(tx.Peek(), i, tx.Now)
+	return price, err
 }
 
 // chargeCode takes the cost of one try of a guessable code, and commits. It
@@ -172,7 +171,7 @@ func (p *Prover) PriceIn(tx *store.Tx, v Visitor, i account.Identity) (int, erro
 func (p *Prover) chargeCode(ctx context.Context, v Visitor, i account.Identity, ceremonyID string, m factor.Method, carries func(tx *store.Tx, price int) error) (a attempt, err error) {
 	defer func() { p.charged(m, a.chargeOf(err)) }()
 	var refusal error
-	err = p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
+	err = p.DB.Charge(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
 		a, refusal = attempt{}, nil
 		d, known, err := p.lane(tx, v, i)
 		if err != nil {
@@ -204,15 +203,11 @@ func (p *Prover) chargeCode(ctx context.Context, v Visitor, i account.Identity, 
 }
 
 func (p *Prover) chargeUnknown(tx *store.Tx, v Visitor, i account.Identity, ceremonyID string, carries func(tx *store.Tx, price int) error, a *attempt, refusal *error) error {
-	b, version, err := tx.Budget(i.Account, i.ID)
+	b, version, price, err := p.budget(&tx.Reader, i, tx.Now)
 	if err != nil {
 		return err
 	}
-	alarm, err := p.fleetAlarm(&tx.Reader, tx.Now)
-	if err != nil {
-		return err
-	}
-	a.price = b.Price(tx.Now, alarm)
+	a.price = price
 	if *refusal = carries(tx, a.price); *refusal != nil {
 		return nil
 	}
@@ -228,8 +223,9 @@ func (p *Prover) chargeUnknown(tx *store.Tx, v Visitor, i account.Identity, cere
 	if *refusal, err = spend(tx, ceremonyID); err != nil || *refusal != nil {
 		return errors.Join(err, tx.Uncount(a.network))
 	}
-	b, a.charge = b.Charge(tx.Now)
-	return tx.SaveBudget(i.Account, i.ID, b, version)
+	a.budget, a.charge = b.Charge(tx.Now)
+	a.version = version + 1
+	return tx.SaveBudget(i.Account, i.ID, a.budget, version)
 }
 
 // settle ends an attempt within the write that knows its outcome.
@@ -241,11 +237,7 @@ func (p *Prover) settle(tx *store.Tx, v Visitor, i account.Identity, a attempt, 
 		return nil
 	}
 	if right {
-		b, version, err := tx.Budget(i.Account, i.ID)
-		if err != nil {
-			return err
-		}
-		if err := tx.SaveBudget(i.Account, i.ID, b.Refund(a.charge), version); err != nil {
+		if err := tx.RefundBudget(i.Account, i.ID, a.budget, a.version, a.charge); err != nil {
 			return err
 		}
 		return tx.Uncount(a.network)

@@ -2,10 +2,12 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,45 +20,74 @@ func (r *Reader) chainMAC(keyID uint32, message []byte) ([]byte, error) {
 	return r.db.config.Keys.MAC(keyID, audit.ChainPurpose, message)
 }
 
-// Record appends an event to its account's chain. The head's row is locked
-// until the end of the write, so that events follow one another.
+// Record has an event appended to its account's chain with the COMMIT.
 func (tx *Tx) Record(e audit.Event) error {
 	if e.Account == "" {
 		e.Account = audit.Operator
 	}
 	e.Actor, e.At, e.KeyID = tx.Actor, tx.Now.UTC().Truncate(time.Microsecond), tx.db.config.Keys.Newest()
 	e.Actor.UserAgent = audit.Clip(e.Actor.UserAgent, audit.AgentMaxBytes)
-	if err := tx.named(&e); err != nil {
-		return err
+	err := tx.named(&e)
+	tx.events = append(tx.events, e)
+	return err
+}
+
+// chain appends what was recorded. The row of a head is locked from here to
+// the COMMIT, so that events follow one another, and in the order of the
+// accounts, so that no two writes wait for each other.
+func (tx *Tx) chain() error {
+	byAccount := slices.SortedStableFunc(slices.Values(tx.events), func(a, b audit.Event) int { return cmp.Compare(a.Account, b.Account) })
+	for len(byAccount) > 0 {
+		n := 1
+		for n < len(byAccount) && byAccount[n].Account == byAccount[0].Account {
+			n++
+		}
+		if err := tx.append(byAccount[:n]); err != nil {
+			return err
+		}
+		byAccount = byAccount[n:]
 	}
-	var previous []byte
-	err := tx.row(`INSERT INTO audit_head AS h (account_id, seq, hash, key_id, mac) VALUES ($1, 1, $2, 0, $2)
-		ON CONFLICT (account_id) DO UPDATE SET seq = h.seq + 1 RETURNING seq, hash`, []any{e.Account, []byte{}}, &e.Seq, &previous)
+	return nil
+}
+
+// append appends events to the chain of the account that all of them have.
+func (tx *Tx) append(events []audit.Event) error {
+	account, hash := events[0].Account, []byte{}
+	var was int64
+	err := tx.row("SELECT seq, hash FROM audit_head WHERE account_id = $1"+tx.forUpdate(), []any{account}, &was, &hash)
+	begun, err := HasRow(err)
+	if err == nil && !begun {
+		err = tx.one(errLost, "INSERT INTO audit_head (account_id, seq, hash, key_id, mac) VALUES ($1, 0, $2, 0, $2) ON CONFLICT (account_id) DO NOTHING", account, hash)
+	}
 	if err != nil {
 		return err
 	}
-	content, err := e.Content()
+	seq := was
+	for _, e := range events {
+		seq++
+		e.Seq = seq
+		content, err := e.Content()
+		if err != nil {
+			return err
+		}
+		if hash, err = audit.Link(tx.chainMAC, hash, e.KeyID, content); err != nil {
+			return err
+		}
+		l := e.Lookup()
+		if _, err := tx.exec("INSERT INTO audit_event (account_id, "+lookups+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+			e.Account, e.Seq, l.Identity, l.Name, l.At, l.Actor, l.ActorName, l.Address, l.Request, l.Refused, l.Method, content, hash); err != nil {
+			return err
+		}
+		if told := tx.db.config.Recorded; told != nil {
+			tx.OnDone(func() { told(e) })
+		}
+	}
+	keyID := events[0].KeyID
+	mac, err := tx.chainMAC(keyID, audit.HeadMessage(account, seq, hash))
 	if err != nil {
 		return err
 	}
-	hash, err := audit.Link(tx.chainMAC, previous, e.KeyID, content)
-	if err != nil {
-		return err
-	}
-	l := e.Lookup()
-	if _, err := tx.exec("INSERT INTO audit_event (account_id, "+lookups+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-		e.Account, e.Seq, l.Identity, l.Name, l.At, l.Actor, l.ActorName, l.Address, l.Request, l.Refused, l.Method, content, hash); err != nil {
-		return err
-	}
-	tx.events++
-	if told := tx.db.config.Recorded; told != nil {
-		tx.OnDone(func() { told(e) })
-	}
-	mac, err := tx.chainMAC(e.KeyID, audit.HeadMessage(e.Account, e.Seq, hash))
-	if err != nil {
-		return err
-	}
-	return tx.one(errLost, "UPDATE audit_head SET hash = $3, key_id = $4, mac = $5 WHERE account_id = $1 AND seq = $2", e.Account, e.Seq, hash, e.KeyID, mac)
+	return tx.one(errLost, "UPDATE audit_head SET seq = $2, hash = $3, key_id = $4, mac = $5 WHERE account_id = $1 AND seq = $6", account, seq, hash, keyID, mac, was)
 }
 
 // named gives an event that concerns a RAM user the name that such have.

@@ -48,10 +48,8 @@ type Stats struct {
 
 // Stats returns them.
 func (db *DB) Stats() Stats {
-	c, trust := &db.counts, time.Duration(0)
-	if db.listen(); db.sessions.listener != nil { // nil: closed before anybody asked
-		trust = max(0, db.sessions.trust(db.config.Now()))
-	}
+	db.listen()
+	c, trust := &db.counts, max(0, db.sessions.Trust(db.config.Now()))
 	return Stats{c.hits.Load(), c.misses.Load(), c.retries.Load(), c.unavailable.Load(), c.hold.Load(), c.broken.Load(), trust, db.engine.Pools()}
 }
 

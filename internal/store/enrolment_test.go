@@ -105,7 +105,7 @@ func TestKnownBrowsersAndNetworks(t *testing.T) {
 			t.Errorf("got %+v, %v", list, err)
 		}
 		seen := func(i account.Identity, network string, since time.Time) bool {
-			s, err := r.NetworkSeen(i.Account, i.ID, network, since)
+			s, _, err := r.Seen(i.Account, i.ID, network, since)
 			if err != nil {
 				t.Error(err)
 			}

@@ -2,10 +2,13 @@ package store
 
 import (
 	"context"
-	"countersign/internal/store/engine"
 	"database/sql"
+	"fmt"
 	"strings"
 	"testing"
+
+	"countersign/internal/store/belief"
+	"countersign/internal/store/engine"
 )
 
 // An Explainer has the engine say how it would answer each query, and has it
@@ -71,7 +74,7 @@ func (e *Explainer) QueryRowContext(ctx context.Context, query string, args ...a
 
 // MigrateTo makes a database as an earlier version of the program left it.
 func MigrateTo(ctx context.Context, c Config, version int64) (err error) {
-	db := &DB{config: c, sessions: newSessionCache()}
+	db := &DB{config: c, sessions: belief.New()}
 	if err := db.open(ctx); err != nil {
 		return err
 	}
@@ -82,18 +85,18 @@ func MigrateTo(ctx context.Context, c Config, version int64) (err error) {
 // Cached reports whether a session would be believed without a read.
 func (db *DB) Cached(hash []byte) bool {
 	db.listen()
-	_, ok := db.sessions.get(hash, db.config.Now())
+	_, ok := db.sessions.Get(hash, db.config.Now())
 	return ok
 }
 
 // Hears reports whether what other nodes revoke is heard.
 func (db *DB) Hears() bool {
 	db.listen()
-	return db.sessions.listener.Holds(db.config.Now())
+	return db.sessions.Hears(db.config.Now())
 }
 
 // Revocations counts what was revoked, here and elsewhere.
-func (db *DB) Revocations() uint64 { return db.sessions.count.Load() }
+func (db *DB) Revocations() uint64 { return db.sessions.Count() }
 
 // Hesitant returns a reader that has each row before it looks at it, and
 // calls f in between.
@@ -120,3 +123,13 @@ func (db *DB) Ask(query string) error {
 
 // Engine is what the store stands on.
 func (db *DB) Engine() *engine.Engine { return db.engine }
+
+// WaitsForDisk reports whether the COMMIT of a write will.
+func (tx *Tx) WaitsForDisk() (waits bool, err error) {
+	how, query := "", "SHOW synchronous_commit"
+	if !tx.db.engine.Postgres() {
+		query = fmt.Sprintf("PRAGMA synchronous -- %p", tx) // one that was read before says what was then
+	}
+	err = tx.row(query, nil, &how)
+	return how == "on" || how == "2", err
+}

@@ -2,6 +2,8 @@ package store
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"countersign/internal/domain/account"
@@ -69,12 +71,16 @@ func (tx *Tx) ReplaceRecoveryCodes(a account.ID, i account.IdentityID, hashes []
 	if _, err := tx.exec("DELETE FROM recovery_code WHERE account_id = $1 AND identity_id = $2", a, i); err != nil {
 		return err
 	}
-	for _, h := range hashes {
-		if _, err := tx.exec("INSERT INTO recovery_code (account_id, identity_id, code_hash, created_at, used_at) VALUES ($1, $2, $3, $4, 0)", a, i, h, micros(tx.Now)); err != nil {
-			return err
-		}
+	if len(hashes) == 0 {
+		return nil
 	}
-	return nil
+	rows, args := make([]string, len(hashes)), []any{a, i, micros(tx.Now)}
+	for n, h := range hashes {
+		args = append(args, h)
+		rows[n] = fmt.Sprintf("($1, $2, $%d, $3, 0)", len(args))
+	}
+	_, err := tx.exec("INSERT INTO recovery_code (account_id, identity_id, code_hash, created_at, used_at) VALUES "+strings.Join(rows, ", "), args...)
+	return err
 }
 
 // RecoveryCodesLeft returns how many unused codes there are, and when the set was made.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 
+	"countersign/internal/store/belief"
 	"countersign/internal/store/engine"
 )
 
@@ -22,7 +23,7 @@ func Inspect(ctx context.Context, c Config) (*Inspection, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	i := &Inspection{DB: &DB{config: c, sessions: newSessionCache()}}
+	i := &Inspection{DB: &DB{config: c, sessions: belief.New()}}
 	if err := i.open(ctx); err != nil {
 		return nil, err
 	}

@@ -169,18 +169,18 @@ const challengesKept = 8
 // AddChallenge keeps the hash of a challenge that a ceremony gave out, and
 // forgets its oldest ones. ErrNoRow if there is no such ceremony.
 func (tx *Tx) AddChallenge(ceremonyID, purpose string, challenge []byte, expires time.Time) error {
-	var last int64
-	if err := tx.row("SELECT 0 FROM ceremony WHERE id = $1"+tx.forUpdate(), []any{ceremonyID}, &last); err != nil { // no other counts meanwhile
-		return err
-	}
-	if err := tx.row("SELECT COALESCE(max(seq), 0) FROM passkey_challenge WHERE ceremony_id = $1 AND purpose = $2", []any{ceremonyID, purpose}, &last); err != nil {
-		return err
-	}
-	if _, err := tx.exec("DELETE FROM passkey_challenge WHERE ceremony_id = $1 AND purpose = $2 AND seq <= $3", ceremonyID, purpose, last+1-challengesKept); err != nil {
+	var seq int64
+	if err := tx.row("SELECT 0 FROM ceremony WHERE id = $1"+tx.forUpdate(), []any{ceremonyID}, &seq); err != nil { // no other counts meanwhile
 		return err
 	}
 	hash := sha256.Sum256(challenge)
-	_, err := tx.exec("INSERT INTO passkey_challenge (hash, ceremony_id, purpose, seq, expires_at) VALUES ($1, $2, $3, $4, $5)", hash[:], ceremonyID, purpose, last+1, micros(expires))
+	err := tx.row(`INSERT INTO passkey_challenge (hash, ceremony_id, purpose, seq, expires_at)
+		SELECT $1, $2, $3, COALESCE(max(seq), 0) + 1, $4 FROM passkey_challenge WHERE ceremony_id = $2 AND purpose = $3 RETURNING seq`,
+		[]any{hash[:], ceremonyID, purpose, micros(expires)}, &seq)
+	if err != nil || seq <= challengesKept {
+		return err
+	}
+	_, err = tx.exec("DELETE FROM passkey_challenge WHERE ceremony_id = $1 AND purpose = $2 AND seq <= $3", ceremonyID, purpose, seq-challengesKept)
 	return err
 }
 

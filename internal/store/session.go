@@ -59,15 +59,15 @@ func (r *Reader) sessionByHash(hash []byte) (session.Session, error) {
 // where it may be trusted.
 func (r *Reader) Session(hash []byte) (session.Session, error) {
 	r.db.listen()
-	now, count := r.db.config.Now(), r.db.sessions.count.Load()
-	if s, ok := r.db.sessions.get(hash, now); ok {
+	now, count := r.db.config.Now(), r.db.sessions.Count()
+	if s, ok := r.db.sessions.Get(hash, now); ok {
 		r.db.counts.hits.Add(1)
 		return s, nil
 	}
 	r.db.counts.misses.Add(1)
 	s, err := r.sessionByHash(hash)
 	if err == nil {
-		r.db.sessions.put(hash, s, now, count)
+		r.db.sessions.Put(hash, s, now, count)
 	}
 	return s, err
 }
@@ -173,7 +173,7 @@ func (tx *Tx) UseVerification(id string, used error) error {
 }
 
 // ForgetSession drops a session from the cache, so that the next check reads it.
-func (db *DB) ForgetSession(hash []byte) { db.sessions.entries.Invalidate(string(hash)) }
+func (db *DB) ForgetSession(hash []byte) { db.sessions.Forget(hash) }
 
 // SetSessionProofs keeps the proofs that a session now rests on.
 func (tx *Tx) SetSessionProofs(id string, proofs []factor.Proof) error {

@@ -19,6 +19,7 @@ import (
 	"countersign/internal/domain/audit"
 	"countersign/internal/fault"
 	"countersign/internal/secret"
+	"countersign/internal/store/belief"
 	"countersign/internal/store/engine"
 	"countersign/internal/trace"
 )
@@ -35,6 +36,9 @@ var ErrNoRow = errors.New("store: no such row")
 
 // errUnaudited says that a write left no event.
 var errUnaudited = errors.New("store: write without an audit event")
+
+// errEvents says that a charge is more than that.
+var errEvents = errors.New("store: a charge with an event")
 
 // errLost says that another transaction was first; Write tries again.
 var errLost = errors.New("store: row changed meanwhile")
@@ -67,7 +71,7 @@ type DB struct {
 
 	woken chan struct{}
 
-	sessions *sessionCache
+	sessions *belief.Cache
 	counts   counts
 
 	lastMu sync.Mutex
@@ -83,7 +87,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if c.Suffix == "" {
 		c.Suffix = DefaultSuffix
 	}
-	db := &DB{config: c, woken: make(chan struct{}, 1), sessions: newSessionCache()}
+	db := &DB{config: c, woken: make(chan struct{}, 1), sessions: belief.New()}
 	if err := db.open(ctx); err != nil {
 		return nil, err
 	}
@@ -126,7 +130,7 @@ func (db *DB) Statements() []string { return db.engine.Statements() }
 
 // Close closes the database.
 func (db *DB) Close() error {
-	db.deafen()
+	db.sessions.Close()
 	return db.engine.Close()
 }
 
@@ -190,7 +194,7 @@ func CheckKeys(keys *secret.Keyring, known secret.Sealed) error {
 func (db *DB) fault(err error) error {
 	var f *fault.Fault
 	switch {
-	case err == nil, errors.As(err, &f), errors.Is(err, ErrNoRow), errors.Is(err, errLost), errors.Is(err, context.Canceled):
+	case err == nil, errors.As(err, &f), errors.Is(err, ErrNoRow), errors.Is(err, errLost), errors.Is(err, errEvents), errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNoRow
@@ -204,7 +208,7 @@ type Tx struct {
 	Reader
 	Now    time.Time
 	Actor  audit.Actor
-	events int
+	events []audit.Event // in their order
 	onDone []func()
 
 	revocations []string // what other nodes are told of
@@ -223,12 +227,34 @@ const (
 // Write runs f in one transaction, by the actor's hand. It commits when f
 // returns nil; a refusal that must be remembered is a value of f's, returned
 // after the commit. f may run several times and must not touch anything else.
-func (db *DB) Write(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) (err error) {
+func (db *DB) Write(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) error {
+	return db.write(ctx, actor, db.engine.Begin, f)
+}
+
+// Charge is the Write of what a try costs. Every node sees it at once; the disk
+// has it with the Write that says what became of the try, before which nobody
+// is told. One that records an event is a Write.
+func (db *DB) Charge(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) error {
+	err := db.write(ctx, actor, db.engine.BeginLight, func(tx *Tx) error {
+		if err := f(tx); err != nil || len(tx.events) == 0 {
+			return err
+		}
+		return errEvents
+	})
+	if errors.Is(err, errEvents) {
+		err = db.Write(ctx, actor, f)
+	}
+	return err
+}
+
+type begin func(context.Context) (engine.Transaction, error)
+
+func (db *DB) write(ctx context.Context, actor audit.Actor, begin begin, f func(tx *Tx) error) (err error) {
 	ctx, write := trace.Start(ctx, "store.write")
 	defer func() { end(write, err) }()
 	broken := 0
 	for try := 1; ; try++ {
-		err := db.writeOnce(ctx, actor, f)
+		err := db.writeOnce(ctx, actor, begin, f)
 		if broken < reconnections && db.engine.Broken(err) {
 			broken++
 			continue
@@ -247,11 +273,11 @@ func (db *DB) Write(ctx context.Context, actor audit.Actor, f func(tx *Tx) error
 	}
 }
 
-func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) (err error) {
+func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, begin begin, f func(tx *Tx) error) (err error) {
 	ctx, whole := trace.Start(ctx, "store.transaction")
 	defer func() { end(whole, err) }()
 	_, wait := trace.Start(ctx, "store.begin")
-	t, err := db.engine.Begin(ctx)
+	t, err := begin(ctx)
 	wait.End(err)
 	if err != nil {
 		return err
@@ -262,8 +288,11 @@ func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, f func(tx *Tx) e
 	if err := f(tx); err != nil {
 		return err
 	}
-	if tx.events == 0 && actor.NeedsEvent() {
+	if len(tx.events) == 0 && actor.NeedsEvent() {
 		return errUnaudited
+	}
+	if err := tx.chain(); err != nil {
+		return err
 	}
 	if err := tx.commit(ctx, t); err != nil {
 		return err

@@ -20,14 +20,30 @@ func (tx *Tx) Budget(a account.ID, i account.IdentityID) (b throttle.Budget, ver
 
 // Budget returns it at now, outside a write or at a peek.
 func (r *Reader) Budget(a account.ID, i account.IdentityID, now time.Time) (b throttle.Budget, version int64, err error) {
+	b, version, _, err = r.budget(a, i, now, "0")
+	return b, version, err
+}
+
+// BudgetAmong returns it with what CountedIn says of scopes.
+func (r *Reader) BudgetAmong(a account.ID, i account.IdentityID, scopes []string, now time.Time) (b throttle.Budget, version int64, counted int, err error) {
+	sum, args := countedIn(3, scopes, now)
+	b, version, counted, err = r.budget(a, i, now, sum, args...)
+	if err == nil && version == 0 {
+		counted, err = r.CountedIn(scopes, now)
+	}
+	return b, version, counted, err
+}
+
+// budget returns it with a number, which is 0 where there is no row yet.
+func (r *Reader) budget(a account.ID, i account.IdentityID, now time.Time, number string, args ...any) (b throttle.Budget, version int64, n int, err error) {
 	var refilled, since, password int64
-	err = r.row("SELECT tries_left, refilled_at, fails, fails_since, password_refill_at, version FROM guess_budget WHERE account_id = $1 AND identity_id = $2"+r.forUpdate(),
-		[]any{a, i}, &b.Left, &refilled, &b.Fails, &since, &password, &version)
+	err = r.row("SELECT tries_left, refilled_at, fails, fails_since, password_refill_at, version, "+number+" FROM guess_budget WHERE account_id = $1 AND identity_id = $2"+r.forUpdate(),
+		append([]any{a, i}, args...), &b.Left, &refilled, &b.Fails, &since, &password, &version, &n)
 	if errors.Is(err, ErrNoRow) {
-		return throttle.NewBudget(now), 0, nil
+		return throttle.NewBudget(now), 0, 0, nil
 	}
 	b.RefilledAt, b.FailsSince, b.PasswordRefillAt = instant(refilled), instant(since), instant(password)
-	return b, version, err
+	return b, version, n, err
 }
 
 // SaveBudget keeps a budget. If another write changed it since version, the
@@ -41,6 +57,19 @@ func (tx *Tx) SaveBudget(a account.ID, i account.IdentityID, b throttle.Budget, 
 	return tx.one(errLost, `UPDATE guess_budget SET tries_left = $3, refilled_at = $4, fails = $5, fails_since = $6, password_refill_at = $7, version = version + 1
 		WHERE account_id = $1 AND identity_id = $2 AND version = $8`,
 		a, i, b.Left, micros(b.RefilledAt), b.Fails, micros(b.FailsSince), micros(b.PasswordRefillAt), version)
+}
+
+// RefundBudget gives a charge back to the budget that was b at version, or to
+// what it is by now.
+func (tx *Tx) RefundBudget(a account.ID, i account.IdentityID, b throttle.Budget, version int64, c throttle.Charge) error {
+	err := tx.SaveBudget(a, i, b.Refund(c), version)
+	if !errors.Is(err, errLost) {
+		return err
+	}
+	if b, version, err = tx.Budget(a, i); err != nil {
+		return err
+	}
+	return tx.SaveBudget(a, i, b.Refund(c), version)
 }
 
 // Count counts one more in the window of a scope, unless it already holds
@@ -116,14 +145,20 @@ func (r *Reader) Windows(prefix string, now time.Time) (list []throttle.Window, 
 
 // CountedIn returns the sum of the running windows of scopes.
 func (r *Reader) CountedIn(scopes []string, now time.Time) (n int, err error) {
-	args := []any{micros(now)}
+	sum, args := countedIn(1, scopes, now)
+	err = r.row("SELECT "+sum, args, &n)
+	return n, err
+}
+
+// countedIn is that sum, with its arguments numbered from first on.
+func countedIn(first int, scopes []string, now time.Time) (sum string, args []any) {
+	args = []any{micros(now)}
 	marks := make([]string, len(scopes))
 	for k, s := range scopes {
 		args = append(args, s)
-		marks[k] = fmt.Sprintf("$%d", len(args))
+		marks[k] = fmt.Sprintf("$%d", first+1+k)
 	}
-	err = r.row("SELECT COALESCE(sum(counted), 0) FROM throttle_window WHERE ends_at > $1 AND scope IN ("+strings.Join(marks, ", ")+")", args, &n)
-	return n, err
+	return fmt.Sprintf("(SELECT COALESCE(sum(counted), 0) FROM throttle_window WHERE ends_at > $%d AND scope IN (%s))", first, strings.Join(marks, ", ")), args
 }
 
 // A KnownDevice with the hash of its cookie.
@@ -205,10 +240,12 @@ func (tx *Tx) DropKnownDevices(i account.IdentityID) (int64, error) {
 	return tx.exec("DELETE FROM known_device WHERE identity_id = $1", i)
 }
 
-// NetworkSeen reports whether the identity signed in from the network since.
-func (r *Reader) NetworkSeen(a account.ID, i account.IdentityID, network string, since time.Time) (seen bool, err error) {
-	err = r.row("SELECT EXISTS (SELECT 1 FROM seen_network WHERE account_id = $1 AND identity_id = $2 AND network = $3 AND last_at >= $4)", []any{a, i, network, micros(since)}, &seen)
-	return seen, err
+// Seen reports whether the identity signed in from the network since, and
+// whether one of its keys seemed copied after that.
+func (r *Reader) Seen(a account.ID, i account.IdentityID, network string, since time.Time) (seen, copied bool, err error) {
+	err = r.row(`SELECT EXISTS (SELECT 1 FROM seen_network WHERE account_id = $1 AND identity_id = $2 AND network = $3 AND last_at >= $4),
+		EXISTS (SELECT 1 FROM passkey WHERE account_id = $1 AND identity_id = $2 AND copied_at > $4)`, []any{a, i, network, micros(since)}, &seen, &copied)
+	return seen, copied, err
 }
 
 // SeenNetworks returns the networks from which an identity has signed in since.

@@ -132,6 +132,57 @@ func TestABudgetReadBeforeAnotherWriteIsNotSaved(t *testing.T) {
 	})
 }
 
+// Each charge comes back once, whatever was charged or given back since.
+func TestChargesComeBackInAnyOrder(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, w *storetest.World) {
+		type charged struct {
+			b       throttle.Budget
+			version int64
+			charge  throttle.Charge
+		}
+		var all []charged
+		for range 20 {
+			var c charged
+			mustWrite(t, w, func(tx *store.Tx) error {
+				b, version, err := tx.Budget("a", "i")
+				if err != nil {
+					return err
+				}
+				c.b, c.charge = b.Charge(tx.Now)
+				c.version = version + 1
+				return tx.SaveBudget("a", "i", c.b, version)
+			})
+			all = append(all, c)
+		}
+		first, last := all[0], all[len(all)-1]
+		refund := func(c charged) {
+			t.Helper()
+			mustWrite(t, w, func(tx *store.Tx) error { return tx.RefundBudget("a", "i", c.b, c.version, c.charge) })
+		}
+		is := func(left, fails int) {
+			t.Helper()
+			if b, _, err := w.Read(ctx()).Budget("a", "i", w.Clock.Now()); b.Left != left || b.Fails != fails || err != nil {
+				t.Errorf("%d left and %d failures, want %d and %d, %v", b.Left, b.Fails, left, fails, err)
+			}
+		}
+		is(0, 20)
+		refund(last) // it took nothing but a failure
+		is(0, 19)
+		refund(first)
+		is(1, 18)
+		for _, err := range storetest.Parallel(18, func(n int) error {
+			c := all[n+1]
+			return write(w, func(tx *store.Tx) error { return tx.RefundBudget("a", "i", c.b, c.version, c.charge) })
+		}) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		is(throttle.BudgetSize, 0)
+	})
+}
+
 func newCeremony(w *storetest.World, tries int) ceremony.Ceremony {
 	id, _ := w.NewID()
 	now := w.Clock.Now()

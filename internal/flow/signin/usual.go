@@ -29,7 +29,7 @@ func (f *Flow) unusual(tx *store.Tx, v prove.Visitor, i account.Identity) (strin
 	if err != nil {
 		return "", err
 	}
-	seen, err := tx.NetworkSeen(i.Account, i.ID, throttle.Network(v.Address).String(), tx.Now.Add(-session.NetworkLifetime))
+	seen, copied, err := tx.Seen(i.Account, i.ID, throttle.Network(v.Address).String(), tx.Now.Add(-session.NetworkLifetime))
 	if err != nil {
 		return "", err
 	}
@@ -40,11 +40,7 @@ func (f *Flow) unusual(tx *store.Tx, v prove.Visitor, i account.Identity) (strin
 	if !seen {
 		why = append(why, NewNetwork)
 	}
-	keys, err := tx.Peek().Passkeys(i.Account, i.ID)
-	if err != nil {
-		return "", err
-	}
-	if slices.ContainsFunc(keys, func(k store.Passkey) bool { return k.CopiedAt.After(tx.Now.Add(-session.NetworkLifetime)) }) {
+	if copied {
 		why = append(why, CopiedKey)
 	}
 	return strings.Join(why, " "), nil

@@ -73,7 +73,7 @@ type Engine struct {
 	Reader Queryer // of Read
 
 	dialect dialect
-	begin   func(ctx context.Context) (Transaction, error)
+	begin   func(ctx context.Context, light bool) (Transaction, error)
 	closers []func() error
 
 	prepared []*preparing // SQLite alone
@@ -118,7 +118,12 @@ func (e *Engine) Name() string { return e.dialect.name }
 func (e *Engine) Postgres() bool { return e.dialect.postgres }
 
 // Begin begins a write. On SQLite one is under way at a time.
-func (e *Engine) Begin(ctx context.Context) (Transaction, error) { return e.begin(ctx) }
+func (e *Engine) Begin(ctx context.Context) (Transaction, error) { return e.begin(ctx, false) }
+
+// BeginLight begins a write whose COMMIT does not wait for the disk: it is seen
+// by everybody at once, and outlives a crash of the machine when a write begun
+// by Begin has been committed after it.
+func (e *Engine) BeginLight(ctx context.Context) (Transaction, error) { return e.begin(ctx, true) }
 
 // Again reports whether an error says that a transaction lost a race, and may
 // be tried again.

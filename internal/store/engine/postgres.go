@@ -102,10 +102,17 @@ func (e *Engine) openPostgres(ctx context.Context, config Config) error {
 	d.SetMaxIdleConns(most)
 	d.SetConnMaxIdleTime(5 * time.Minute)
 	e.Write, e.Read, e.Reader = d, d, &rereading{DB: d, most: most}
-	e.begin = func(ctx context.Context) (t Transaction, err error) {
+	e.begin = func(ctx context.Context, light bool) (t Transaction, err error) {
 		for range most + 1 { // a restart of the server leaves a pool of lost connections
 			if t, err = e.beginPostgres(ctx, d, config.Isolation); !e.Broken(err) {
 				break
+			}
+		}
+		if err == nil && light {
+			ctx, patience := e.Patient(ctx)
+			_, err = t.ExecContext(ctx, atLeisure)
+			if err = patience.End(err); err != nil {
+				return nil, errors.Join(err, t.Rollback())
 			}
 		}
 		return t, err
@@ -119,6 +126,9 @@ func (e *Engine) openPostgres(ctx context.Context, config Config) error {
 // durable has a COMMIT wait for the disk, whatever the database is set to:
 // what somebody was told is done must be done after a crash.
 const durable = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit', true) = 'off'"
+
+// atLeisure has the COMMIT of one transaction leave the disk to a later one.
+const atLeisure = "SELECT set_config('synchronous_commit', 'off', true) WHERE current_setting('synchronous_commit', true) <> 'off'"
 
 // limits has the server itself give up a lock, so that the connection lives
 // on, and a node that stops in the middle of a write, with what it has locked.

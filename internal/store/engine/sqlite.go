@@ -151,22 +151,41 @@ func (p *preparing) ExecContext(ctx context.Context, query string, args ...any) 
 // A sqliteWriter is the one connection that writes in this process.
 type sqliteWriter struct {
 	preparing
-	free chan struct{} // holds a token while a transaction is under way
+	free  chan struct{} // holds a token while a transaction is under way
+	light bool          // whether a COMMIT leaves the disk alone
 }
 
-func (w *sqliteWriter) begin(ctx context.Context) (Transaction, error) {
+func (w *sqliteWriter) begin(ctx context.Context, light bool) (Transaction, error) {
 	select {
 	case w.free <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if _, err := w.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+	err := w.weigh(light)
+	if err == nil {
+		_, err = w.ExecContext(ctx, "BEGIN IMMEDIATE")
+	}
+	if err != nil {
 		// A cancelled statement may have begun all the same.
 		_, _ = w.ExecContext(context.Background(), "ROLLBACK")
 		<-w.free
 		return nil, err
 	}
 	return &sqliteTx{sqliteWriter: w}, nil
+}
+
+// weigh has the COMMITs from now on wait for the disk, or not. The statement
+// acts when it is read, so that it is not kept.
+func (w *sqliteWriter) weigh(light bool) error {
+	if light == w.light {
+		return nil
+	}
+	how := map[bool]string{false: "FULL", true: "NORMAL"}[light]
+	_, err := w.Queryer.ExecContext(context.Background(), "PRAGMA synchronous = "+how)
+	if err == nil {
+		w.light = light
+	}
+	return err
 }
 
 // A sqliteTx is one transaction on the writing connection.
