@@ -136,16 +136,8 @@ func (o Options) againstHandler(ctx context.Context, p *population, r *Report) e
 	if err != nil {
 		return err
 	}
-	check := func(client *http.Client, url string) ([]byte, error) {
-		q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return nil, err
-		}
-		q.Header.Set("Authorization", "Bearer "+token.Reveal())
-		return fetch(client, q)
-	}
 	client := o.client()
-	body, err := check(client, url+"/api/v1/session")
+	body, err := checkSession(ctx, client, url+sessionPath, token)
 	if err != nil {
 		return err
 	}
@@ -162,12 +154,12 @@ func (o Options) againstHandler(ctx context.Context, p *population, r *Report) e
 	at := func(url string) func(d time.Duration) ([]time.Duration, error) {
 		return func(d time.Duration) ([]time.Duration, error) {
 			return o.together(d, func() error {
-				_, err := check(client, url)
+				_, err := checkSession(ctx, client, url, token)
 				return err
 			})
 		}
 	}
-	ours, theirs, err := o.turns(ctx, at(url+"/api/v1/session"), at("http://"+l.Addr().String()))
+	ours, theirs, err := o.turns(ctx, at(url+sessionPath), at("http://"+l.Addr().String()))
 	if err != nil {
 		return err
 	}
@@ -185,6 +177,19 @@ func (o Options) rate(took []time.Duration) float64 {
 
 func (o Options) client() *http.Client {
 	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: o.Clients, MaxConnsPerHost: o.Clients}}
+}
+
+// sessionPath answers whether a session is live.
+const sessionPath = "/api/v1/session"
+
+// checkSession asks a URL as a service does that was shown a token.
+func checkSession(ctx context.Context, client *http.Client, url string, token secret.Token) ([]byte, error) {
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	q.Header.Set("Authorization", "Bearer "+token.Reveal())
+	return fetch(client, q)
 }
 
 // fetch returns the body of a good answer.

@@ -94,12 +94,7 @@ func (o Options) nodes(ctx context.Context, p *population, number int, r *Report
 		do   func() error
 	}{
 		{"session check", func() error {
-			q, err := http.NewRequestWithContext(ctx, http.MethodGet, next()+"/api/v1/session", nil)
-			if err != nil {
-				return err
-			}
-			q.Header.Set("Authorization", "Bearer "+token.Reveal())
-			_, err = fetch(client, q)
+			_, err := checkSession(ctx, client, next()+sessionPath, token)
 			return err
 		}},
 		{"password to second step, a hash of the usual cost in it", func() error {

@@ -19,6 +19,7 @@ import (
 
 	"countersign/internal/domain/session"
 	"countersign/internal/secret"
+	"countersign/internal/store/engine"
 )
 
 // A Config is every setting. Each is a flag, an environment variable
@@ -122,7 +123,7 @@ func (c *Config) Check() error {
 			say("tls_cert", "%w", err)
 		}
 	}
-	if c.Database != "" && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://") {
+	if c.Database != "" && !engine.IsPostgres(c.Database) {
 		say("database", "is not like postgres://user@host/name")
 	}
 	wrong = append(wrong, c.checkDatabase()...)
@@ -162,7 +163,7 @@ func (c *Config) Check() error {
 // checkDatabase completes settings that were made without the command line.
 func (c *Config) checkDatabase() (wrong []error) {
 	if c.DatabaseConnections == 0 && c.DatabasePatience == 0 {
-		c.DatabaseConnections, c.DatabasePatience = 16, 10*time.Second
+		c.DatabaseConnections, c.DatabasePatience = engine.DefaultConnections, engine.DefaultPatience
 	}
 	if c.DatabaseConnections < 2 || c.DatabaseConnections > 1000 {
 		wrong = append(wrong, fmt.Errorf("database_connections: %d is not between 2 and 1000", c.DatabaseConnections))

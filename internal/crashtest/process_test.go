@@ -1,77 +1,29 @@
 package crashtest_test
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"countersign/internal/testkit/process"
 )
 
-// program is the built program: once for all tests of this package.
-var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "countersign-crash.")
-	if err != nil {
-		return "", err
-	}
-	built = dir
-	path := filepath.Join(dir, "countersign")
-	c := exec.Command("go", "build", "-o", path, "countersign/cmd/countersign")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := c.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return path, nil
-})
+func TestMain(m *testing.M) { process.Main(m) }
 
-var built string
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if built != "" {
-		_ = os.RemoveAll(built)
-	}
-	os.Exit(code)
-}
-
-// A process is one life of the server.
-type process struct {
-	*exec.Cmd
-	out  bytes.Buffer // read once it has ended
-	over chan struct{}
-}
-
-func (s *site) command(args ...string) *exec.Cmd {
-	c := exec.Command(s.program, args...)
-	c.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "COUNTERSIGN_") })
-	for name, value := range s.settings {
-		c.Env = append(c.Env, "COUNTERSIGN_"+name+"="+value)
-	}
-	return c
-}
+func (s *site) command(args ...string) *exec.Cmd { return process.Command(s.t, s.settings, args...) }
 
 // begin starts the server, whose clock goes on from where it was.
 func (s *site) begin() {
 	s.t.Helper()
 	s.clock.keep(s.t, s.settings["DATA"])
-	p := &process{Cmd: s.command("serve"), over: make(chan struct{})}
-	p.Stdout, p.Stderr = &p.out, &p.out
-	if err := p.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	go func() {
-		_ = p.Wait()
-		close(p.over)
-	}()
+	s.process = process.Start(s.t, s.command("serve"))
 	s.killed.Store(false)
-	s.process = p
 }
 
 // ready waits until the server serves.
@@ -86,8 +38,8 @@ func (s *site) ready() {
 			}
 		}
 		select {
-		case <-s.process.over:
-			s.t.Fatalf("the server does not start again:\n%s", s.process.out.String())
+		case <-s.process.Over:
+			s.t.Fatalf("the server does not start again:\n%s", s.process.Out.String())
 		default:
 		}
 		if time.Since(begun) > 30*time.Second {
@@ -104,8 +56,8 @@ func (s *site) kill() {
 	if err := s.process.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		s.t.Fatal(err)
 	}
-	<-s.process.over
-	for line := range strings.Lines(s.process.out.String()) {
+	<-s.process.Over
+	for line := range strings.Lines(s.process.Out.String()) {
 		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "panic") {
 			s.t.Errorf("the server said: %s", line)
 		}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -27,12 +26,12 @@ import (
 	"countersign/internal/store"
 	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
+	"countersign/internal/testkit/process"
 )
 
 // A site is the built program on one store, through all its lives.
 type site struct {
 	t         *testing.T
-	program   string
 	settings  map[string]string // of its environment
 	url       string
 	driver    string // of the database, and
@@ -40,7 +39,7 @@ type site struct {
 	transport *http.Transport
 	clock     clock
 
-	process *process
+	process *process.Process
 	killed  atomic.Bool
 	answers atomic.Int64 // that came
 	changes atomic.Int64 // that were sent
@@ -66,19 +65,11 @@ type promise struct {
 	answer  string
 }
 
-// sites counts the addresses taken by this process.
-var sites atomic.Int64
-
-// newSite prepares a store of the engine with people in it. The address is
-// this site's alone: others take ports of 127.0.0.1 while the server is down.
+// newSite prepares a store of the engine with people in it.
 func newSite(t *testing.T, e storetest.Engine) *site {
-	path, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := fmt.Sprintf("127.%d.%d.%d:8080", 64+os.Getpid()>>8&127, os.Getpid()&255, 1+sites.Add(1))
+	at := process.Address()
 	data := t.TempDir()
-	s := &site{t: t, program: path, url: "http://" + at, transport: &http.Transport{MaxIdleConnsPerHost: 32}, promised: map[string]int{}, out: map[string]int{}, made: map[string]int{}, events: map[account.ID]int64{}, refused: map[account.IdentityID]int64{},
+	s := &site{t: t, url: "http://" + at, transport: &http.Transport{MaxIdleConnsPerHost: 32}, promised: map[string]int{}, out: map[string]int{}, made: map[string]int{}, events: map[account.ID]int64{}, refused: map[account.IdentityID]int64{},
 		settings: map[string]string{"LISTEN": at, "PUBLIC_URL": "http://" + at, "DATA": data, "DEV": "true", "TRUSTED_PROXIES": "127.0.0.0/8",
 			"SESSION_LENGTH": "24h", "SESSION_IDLE": "24h", "FLEET_ALARM": "1000000", "RAM_SUFFIX": testkit.Suffix}}
 	s.driver, s.source = "sqlite", "file:"+filepath.Join(data, "countersign.db")+"?_pragma=busy_timeout(10000)"
@@ -86,12 +77,7 @@ func newSite(t *testing.T, e storetest.Engine) *site {
 		s.settings["DATABASE"] = storetest.PostgresURL(t)
 		s.driver, s.source = "pgx", s.settings["DATABASE"]
 	}
-	t.Cleanup(func() {
-		if s.process != nil {
-			_ = s.process.Process.Kill()
-			<-s.process.over
-		}
-	})
+	t.Cleanup(func() { s.process.End() })
 	return s
 }
 

@@ -30,7 +30,6 @@ const (
 	pollEvery   = 2 * time.Second
 	mailTimeout = 90 * time.Second
 	smsTimeout  = 30 * time.Second
-	lease       = 3 * time.Minute // longer than a send and its record: nobody else may take it meanwhile
 	recordLimit = 10 * time.Second
 )
 
@@ -164,7 +163,7 @@ func (w *Worker) claim(ctx context.Context, channel message.Channel) (message.Me
 	if ctx.Err() != nil {
 		return message.Message{}, false, ctx.Err()
 	}
-	m, found, err := w.DB.ClaimMessage(ctx, lease, channel)
+	m, found, err := w.DB.ClaimMessage(ctx, message.Lease, channel)
 	return m, found && err == nil, err
 }
 

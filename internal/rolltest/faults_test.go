@@ -196,8 +196,8 @@ func (o *ordeal) under(what string, breaks func()) {
 	}
 	for _, n := range o.nodes {
 		select {
-		case <-n.process.over:
-			o.t.Fatalf("%s has ended:\n%s", n.address, n.process.out.String())
+		case <-n.process.Over:
+			o.t.Fatalf("%s has ended:\n%s", n.address, n.process.Out.String())
 		default:
 		}
 	}
@@ -240,7 +240,7 @@ func (o *ordeal) end(database string) {
 
 // said looks at what a node that has ended wrote down.
 func (o *ordeal) said(n *node) {
-	for line := range strings.Lines(n.process.out.String()) {
+	for line := range strings.Lines(n.process.Out.String()) {
 		if strings.Contains(line, "panic") || strings.Contains(line, "code=internal") {
 			o.wrong("%s said: %s", n.address, line)
 		}

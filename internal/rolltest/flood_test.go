@@ -18,6 +18,7 @@ import (
 
 	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
+	"countersign/internal/testkit/process"
 )
 
 const (
@@ -27,21 +28,10 @@ const (
 	floodReturn = 4   // MiB that may stay once the flood is over and the memory of hashes given back
 )
 
-// memory reads a line of /proc/PID/status, in MiB.
-func (p *process) memory(t *testing.T, line string) float64 {
-	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
-	for l := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(l, line+":"); ok {
-			kib, err := strconv.Atoi(strings.Fields(rest)[0])
-			if err != nil {
-				t.Error(err)
-			}
-			return float64(kib) / 1024
-		}
-	}
-	t.Errorf("no %s: %v", line, err)
-	return 0
+// memory is a line of the status of the node's process, in MiB.
+func (n *node) memory(line string) float64 {
+	n.t.Helper()
+	return process.Memory(n.t, n.process.Process.Pid, line)
 }
 
 // processor is the time that processors have spent on a process.
@@ -261,7 +251,7 @@ func (r *river) watch() (stop func() float64) {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			most = max(most, r.node.process.memory(r.t, "VmRSS"))
+			most = max(most, r.node.memory("VmRSS"))
 			select {
 			case <-over:
 				return
@@ -290,7 +280,7 @@ func (r *river) watch() (stop func() float64) {
 // asserts them.
 func TestAFloodOfSignIns(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
-		t.Skip("no /proc here")
+		storetest.Missing(t, "no /proc here")
 	}
 	t.Run("sqlite", func(t *testing.T) { flooded(t, map[string]string{}) })
 	if os.Getenv("COUNTERSIGN_TEST_FAULTS") != "" {
@@ -307,7 +297,7 @@ func flooded(t *testing.T, settings map[string]string) {
 		settings["ARGON2_WAITING"] = "16" // where the machine has no time, the last of 64 would wait for longer than a connection may
 	}
 	r := newRiver(t, settings)
-	idle := r.node.process.memory(t, "VmRSS")
+	idle := r.node.memory("VmRSS")
 	stop := r.watch()
 	var calm, wild []spell
 	for range rounds {
@@ -323,7 +313,7 @@ func flooded(t *testing.T, settings map[string]string) {
 	if a, err := r.signIn("owner0@example.com", testkit.Password); err != nil || a.status != http.StatusOK || a.Session == "" {
 		t.Errorf("the first sign-in after the flood: %+v, %v", a, err)
 	}
-	most, peak := stop(), r.node.process.memory(t, "VmHWM")
+	most, peak := stop(), r.node.memory("VmHWM")
 	t.Logf("a sign-in costs %s; of %d, %d were right, %d wrong, %d refused, %d never sent; %.0f MiB before, %.0f MiB at most (%.0f seen)",
 		r.cost, answers, right, wrong, refused, r.unsent.Load(), idle, peak, most)
 	if refused*2 <= answers || right == 0 || wrong == 0 {
@@ -355,7 +345,7 @@ func flooded(t *testing.T, settings map[string]string) {
 	}
 	begun := time.Now() // housekeeping gives back what nobody has used for a minute
 	for now := 0.0; ; time.Sleep(time.Second) {
-		if now = r.node.process.memory(t, "VmRSS"); now <= idle+floodReturn {
+		if now = r.node.memory("VmRSS"); now <= idle+floodReturn {
 			t.Logf("%.0f MiB %.0f s later", now, time.Since(begun).Seconds())
 			return
 		}

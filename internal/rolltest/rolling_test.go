@@ -20,6 +20,7 @@ import (
 
 	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
+	"countersign/internal/testkit/process"
 )
 
 // A person uses the service through the balancer, without a pause.
@@ -171,9 +172,9 @@ func (n *node) restart() {
 	n.t.Helper()
 	n.tell(syscall.SIGTERM)
 	if state := n.ended(); !state.Success() {
-		n.t.Errorf("%s ended with %s:\n%s", n.address, state, n.process.out.String())
+		n.t.Errorf("%s ended with %s:\n%s", n.address, state, n.process.Out.String())
 	}
-	if out := n.process.out.String(); !strings.Contains(out, "msg=draining for="+n.settings["DRAIN_DELAY"]) || strings.Contains(out, "level=ERROR") || strings.Contains(out, "cut off") {
+	if out := n.process.Out.String(); !strings.Contains(out, "msg=draining for="+n.settings["DRAIN_DELAY"]) || strings.Contains(out, "level=ERROR") || strings.Contains(out, "cut off") {
 		n.t.Errorf("%s said:\n%s", n.address, out)
 	}
 	n.start()
@@ -298,7 +299,7 @@ func TestTheServiceManagerIsTold(t *testing.T) {
 		hear()
 	}
 	if state := n.ended(); !state.Success() {
-		t.Errorf("ended with %s:\n%s", state, n.process.out.String())
+		t.Errorf("ended with %s:\n%s", state, n.process.Out.String())
 	}
 }
 
@@ -326,17 +327,10 @@ func TestANodeWaitsForItsDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = r.Close() }()
-	p := &process{Cmd: n.command("serve"), over: make(chan struct{})}
-	p.Stdout, p.Stderr = w, w
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	n.process = p
-	go func() {
-		_ = p.Wait()
-		_ = w.Close()
-		close(p.over)
-	}()
+	c := n.command("serve")
+	c.Stdout, c.Stderr = w, w
+	n.process = process.Start(t, c)
+	_ = w.Close() // it has its own
 	said := make([]byte, 4096)
 	size, err := r.Read(said)
 	if err != nil || !strings.Contains(string(said[:size]), "the database does not answer yet") || !strings.Contains(string(said[:size]), "waiting=1m0s") {

@@ -78,15 +78,8 @@ func (k *Keyring) Keep() error {
 		return nil
 	}
 	err := writeFile(k.path, b, os.Link)
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) { // no hard links there
-		err = writeFile(k.path, b, func(_, path string) error {
-			f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator's
-			if err != nil {
-				return err
-			}
-			_, err = f.Write(b)
-			return errors.Join(err, f.Sync(), f.Close())
-		})
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) { // no hard links there: others may see a part of it, for a moment
+		err = WriteNew(k.path, b)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("write the keys: %w", err)
@@ -202,6 +195,22 @@ func (k *Keyring) add(f keyFile, now time.Time) (keyFile, []byte, error) {
 		return f, nil, fmt.Errorf("write the keys: %w", err)
 	}
 	return f, b, nil
+}
+
+// WriteNew writes a file for its owner's eyes where there is none.
+func WriteNew(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the operator's
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = os.Remove(path) // a part of it would stop the next try
+	}
+	return err
 }
 
 // writeFile writes a file beside path as a whole, and puts it there.

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,10 +22,11 @@ import (
 	"countersign/internal/store"
 	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
+	"countersign/internal/testkit/process"
 )
 
-// A process is the built program, running.
-type process struct {
+// A measured program, running.
+type measured struct {
 	*exec.Cmd
 	url string
 }
@@ -51,14 +51,14 @@ const (
 
 // start runs the program on data, until the first healthy answer, and says how
 // long that took.
-func start(b *testing.B, program, data string) (*process, time.Duration) {
+func start(b *testing.B, program, data string) (*measured, time.Duration) {
 	b.Helper()
 	return run(b, func(address string) *exec.Cmd {
 		return exec.Command(program, "serve", "--listen", address, "--data", data, "--argon2-at-once", "2")
 	})
 }
 
-func run(b *testing.B, at func(address string) *exec.Cmd) (*process, time.Duration) {
+func run(b *testing.B, at func(address string) *exec.Cmd) (*measured, time.Duration) {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -66,7 +66,7 @@ func run(b *testing.B, at func(address string) *exec.Cmd) (*process, time.Durati
 	}
 	address := l.Addr().String()
 	_ = l.Close()
-	p := &process{at(address), "http://" + address}
+	p := &measured{at(address), "http://" + address}
 	begun := time.Now()
 	if err := p.Start(); err != nil {
 		b.Fatal(err)
@@ -86,32 +86,17 @@ func run(b *testing.B, at func(address string) *exec.Cmd) (*process, time.Durati
 	}
 }
 
-func (p *process) end() { _ = p.Process.Kill(); _ = p.Wait() }
+func (p *measured) end() { _ = p.Process.Kill(); _ = p.Wait() }
 
-// memory is a line of the status of the process, in MiB: VmRSS is what is
-// resident, VmHWM the most since resetPeak, RssAnon what it has made itself and
-// RssFile what of the program file is mapped.
-func (p *process) memory(b *testing.B, line string) float64 {
+// memory is a line of the status of the process, in MiB: VmHWM is the most since
+// resetPeak.
+func (p *measured) memory(b *testing.B, line string) float64 {
 	b.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	for l := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(l, line+":"); ok {
-			kib, err := strconv.Atoi(strings.Fields(rest)[0])
-			if err != nil {
-				b.Fatal(err)
-			}
-			return float64(kib) / 1024
-		}
-	}
-	b.Fatal("no " + line)
-	return 0
+	return process.Memory(b, p.Process.Pid, line)
 }
 
 // resetPeak has VmHWM begin anew (proc(5), clear_refs).
-func (p *process) resetPeak(b *testing.B) {
+func (p *measured) resetPeak(b *testing.B) {
 	b.Helper()
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.Process.Pid), []byte("5"), 0); err != nil {
 		b.Fatal(err)
@@ -120,7 +105,7 @@ func (p *process) resetPeak(b *testing.B) {
 
 // calm waits until the resident memory has stayed the same for three seconds:
 // the server gives back what only the start took after two.
-func (p *process) calm(b *testing.B) {
+func (p *measured) calm(b *testing.B) {
 	b.Helper()
 	last, since := p.memory(b, "VmRSS"), time.Now()
 	for time.Since(since) < 3*time.Second {

@@ -12,6 +12,7 @@ import (
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/store"
+	"countersign/internal/store/engine"
 	"countersign/internal/store/storetest"
 )
 
@@ -96,7 +97,7 @@ func TestWhatIsChangedInTheDatabaseBreaksTheChain(t *testing.T) {
 			t.Fatalf("untouched: %v", b)
 		}
 		raw, other := w.Raw(t), "x'7b7d'"
-		if strings.HasPrefix(w.Config.URL, "postgres") {
+		if engine.IsPostgres(w.Config.URL) {
 			other = "'\\x7b7d'"
 		}
 		for n, c := range cases {

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
 
 	"countersign/internal/store/belief"
@@ -28,12 +27,9 @@ func Inspect(ctx context.Context, c Config) (*Inspection, error) {
 		return nil, err
 	}
 	i.DB.Reader = Reader{db: i.DB, q: i.engine.Reader}
-	files, err := fs.Sub(migrations, "migrations")
-	if err == nil {
-		i.Newest = i.engine.Newest(files)
-		i.Examined, err = i.engine.Examine(ctx)
-	}
-	if err != nil {
+	i.Newest = engine.Newest(Migrations())
+	var err error
+	if i.Examined, err = i.engine.Examine(ctx); err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
 	return i, nil

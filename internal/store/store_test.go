@@ -375,7 +375,7 @@ func TestOpeningAgainChangesNothing(t *testing.T) {
 func schema(t *testing.T, w *storetest.World) (list []string) {
 	t.Helper()
 	query := "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public'"
-	if !strings.HasPrefix(w.Config.URL, "postgres") {
+	if !engine.IsPostgres(w.Config.URL) {
 		query = "SELECT m.name || '.' || p.name FROM sqlite_master m, pragma_table_info(m.name) p WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%'"
 	}
 	rows, err := w.Raw(t).Query(query + " UNION ALL SELECT 'version ' || version_id FROM goose_db_version")

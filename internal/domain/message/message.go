@@ -22,6 +22,10 @@ const (
 	Dead   State = "dead" // given up
 )
 
+// Lease is for how long a message belongs to whoever has claimed it: longer than
+// an attempt and its record. Nobody else may take it meanwhile.
+const Lease = 3 * time.Minute
+
 // A Message is one mail or text message on its way.
 type Message struct {
 	ID                                   string

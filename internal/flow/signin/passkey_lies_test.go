@@ -18,6 +18,7 @@ import (
 	"countersign/internal/fault"
 	"countersign/internal/flow/signin"
 	"countersign/internal/prove"
+	"countersign/internal/store/engine"
 	"countersign/internal/testkit"
 	"countersign/internal/testkit/softkey"
 )
@@ -47,7 +48,7 @@ func everything(t *testing.T, w *testkit.World) map[string][]row {
 	t.Helper()
 	db := w.Raw(t)
 	query := "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
-	if !strings.HasPrefix(w.Config.URL, "postgres") {
+	if !engine.IsPostgres(w.Config.URL) {
 		query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 	}
 	tables := map[string][]row{}

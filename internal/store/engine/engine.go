@@ -159,7 +159,7 @@ var migrating sync.Mutex // SQLite has no lock of its own for this
 // schema that is newer than that stays as it is: another node has brought it.
 func (e *Engine) Migrate(ctx context.Context, files fs.FS, version int64) (err error) {
 	if version == 0 {
-		version = e.Newest(files)
+		version = Newest(files)
 	}
 	if is, err := e.Version(ctx, e.Read); err == nil && is >= version {
 		return nil // as at most starts, which wait for nobody then

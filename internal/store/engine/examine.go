@@ -42,20 +42,14 @@ func (e *Engine) Examine(ctx context.Context) (x Examined, err error) {
 	if err != nil {
 		return x, err
 	}
-	var there int
-	known := "SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'"
-	if e.Postgres() {
-		known = "SELECT count(*) FROM pg_tables WHERE tablename = 'goose_db_version'"
-	}
-	if err := e.Read.QueryRowContext(ctx, known).Scan(&there); err != nil || there == 0 {
-		return x, err
-	}
-	return x, e.Read.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version").Scan(&x.Schema)
+	x.Schema, err = e.Version(ctx, e.Read)
+	return x, err
 }
 
-// Newest is the schema that this program makes, by the names of its migrations.
-func (e *Engine) Newest(files fs.FS) (newest int64) {
-	names, _ := fs.Glob(files, e.dialect.name+"/*.sql")
+// Newest is the schema that this program makes, by the names of its
+// migrations: the same on every engine.
+func Newest(files fs.FS) (newest int64) {
+	names, _ := fs.Glob(files, "*/*.sql")
 	for _, name := range names {
 		if n, err := goose.NumericComponent(path.Base(name)); err == nil {
 			newest = max(newest, n)

@@ -8,15 +8,15 @@ import (
 	"time"
 
 	"countersign/internal/domain/factor"
+	"countersign/internal/domain/message"
 	"countersign/internal/domain/policy"
 	"countersign/internal/domain/session"
 	"countersign/internal/store/engine"
 )
 
 const (
-	apart     = time.Minute     // that the clocks of nodes may be without being wrong
-	waitsMost = 2 * time.Hour   // longer than a message waits for its next attempt
-	sends     = 3 * time.Minute // that an attempt takes at most: it may be under way
+	apart     = time.Minute   // that the clocks of nodes may be without being wrong
+	waitsMost = 2 * time.Hour // longer than a message waits for its next attempt
 )
 
 var (
@@ -51,7 +51,7 @@ func To(ctx context.Context, q engine.Queryer, now, was time.Time, idle time.Dur
 	do(`UPDATE throttle_window SET started_at = $1, ends_at = CASE WHEN substr(scope, 1, 4) = 'job:' THEN $1 ELSE ends_at - started_at + $1 END
 		WHERE started_at > $2`, now, now.Add(apart))
 	do("UPDATE outbox SET next_at = $1 WHERE state = 'queued' AND attempts = 0 AND next_at > $1", now)
-	do("UPDATE outbox SET next_at = $1 WHERE state = 'queued' AND attempts > 0 AND next_at > $2", now.Add(sends), now.Add(waitsMost))
+	do("UPDATE outbox SET next_at = $1 WHERE state = 'queued' AND attempts > 0 AND next_at > $2", now.Add(message.Lease), now.Add(waitsMost)) // an attempt may be under way
 	do("UPDATE notice_digest SET due_at = $1 WHERE last_at > $1", now)
 	if err != nil {
 		return 0, err

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"countersign/internal/secret"
 	"countersign/internal/store"
+	"countersign/internal/store/engine"
 )
 
 // A Clock is time that tests move.
@@ -164,7 +164,7 @@ func (w *World) Raw(t testing.TB) *sql.DB {
 func Raw(t testing.TB, storeURL string) *sql.DB {
 	t.Helper()
 	driver, source := "pgx", storeURL
-	if !strings.HasPrefix(storeURL, "postgres") {
+	if !engine.IsPostgres(storeURL) {
 		driver, source = "sqlite", "file:"+storeURL+"?_pragma=busy_timeout(10000)"
 	}
 	d, err := sql.Open(driver, source)

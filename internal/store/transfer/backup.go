@@ -89,11 +89,7 @@ func (d *Desk) openThere(ctx context.Context) (*engine.Engine, error) {
 // recordBackup has the copy itself hold that it was made. A database that
 // older programs serve is left as it is.
 func (d *Desk) recordBackup(ctx context.Context, from *engine.Engine, b Backup) error {
-	n, err := newest()
-	if err != nil {
-		return err
-	}
-	if v, err := from.Version(ctx, from.Read); err != nil || v != n {
+	if v, err := from.Version(ctx, from.Read); err != nil || v != engine.Newest(store.Migrations()) {
 		return err
 	}
 	db, err := store.Open(ctx, d.Store)

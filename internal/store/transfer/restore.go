@@ -76,7 +76,7 @@ func (d *Desk) keysOf(h Header, r Restore) (undo func() error, err error) {
 		if len(h.Keys) == 0 {
 			return undo, fmt.Errorf("the keys are missing: put the file that belongs to the backup at %s", r.Keys)
 		}
-		if err := writeNew(r.Keys, h.Keys); err != nil {
+		if err := secret.WriteNew(r.Keys, h.Keys); err != nil {
 			return undo, fmt.Errorf("put the keys back: %w", err)
 		}
 		undo = func() error { return os.Remove(r.Keys) }
@@ -88,18 +88,6 @@ func (d *Desk) keysOf(h Header, r Restore) (undo func() error, err error) {
 		return undo, errors.Join(err, undo())
 	}
 	return undo, nil
-}
-
-func writeNew(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
 }
 
 // restoreFile fills a file beside the one it becomes.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"filippo.io/age"
+
+	"countersign/internal/secret"
 )
 
 // A Lock seals and opens backups, in the format of age (age-encryption.org):
@@ -96,15 +98,7 @@ func NewKey(path string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(f, "# key of Countersign's backups, made %s; keep it secret, and keep a copy elsewhere\n%s\n", now.UTC().Format("2006-01-02"), key)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+	return secret.WriteNew(path, fmt.Appendf(nil, "# key of Countersign's backups, made %s; keep it secret, and keep a copy elsewhere\n%s\n", now.UTC().Format("2006-01-02"), key))
 }
 
 // seal returns where to write what is to be sealed; Close ends it.

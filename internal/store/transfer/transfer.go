@@ -7,9 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"strconv"
-	"strings"
 
 	"countersign/internal/domain/audit"
 	"countersign/internal/secret"
@@ -64,21 +61,6 @@ type Done struct {
 
 var errNothing = errors.New("there is no database of Countersign's")
 
-// newest is the version of the schema that this program makes.
-func newest() (int64, error) {
-	var v int64
-	files, err := fs.Glob(store.Migrations(), "sqlite/*.sql")
-	for _, name := range files {
-		number, _, _ := strings.Cut(strings.TrimPrefix(name, "sqlite/"), "_")
-		n, err := strconv.ParseInt(number, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		v = max(v, n)
-	}
-	return v, err
-}
-
 // known returns the version of a database's schema, if it is one of ours.
 func known(ctx context.Context, e *engine.Engine, q engine.Queryer) (int64, error) {
 	v, err := e.Version(ctx, q)
@@ -89,13 +71,10 @@ func known(ctx context.Context, e *engine.Engine, q engine.Queryer) (int64, erro
 }
 
 func supported(v int64) error {
-	n, err := newest()
-	switch {
-	case err != nil:
-		return err
-	case v == 0:
+	if v == 0 {
 		return errNothing
-	case v > n:
+	}
+	if n := engine.Newest(store.Migrations()); v > n {
 		return fmt.Errorf("the schema has version %d, this program knows %d: use the newer program", v, n)
 	}
 	return nil
