@@ -138,9 +138,9 @@ func (p *Prover) lane(tx *store.Tx, v Visitor, i account.Identity) (d session.Kn
 
 // Known reports whether the visitor's browser is known for the identity. It
 // changes nothing.
-func (p *Prover) Known(tx *store.Tx, v Visitor, i account.Identity) (bool, error) {
+func (p *Prover) Known(r *store.Reader, v Visitor, i account.Identity) (bool, error) {
 	for _, token := range v.Devices {
-		_, err := tx.KnownDevice(i.ID, token.Hash())
+		_, err := r.KnownDevice(i.ID, token.Hash())
 		if known, err := store.HasRow(err); known || err != nil {
 			return known, err
 		}

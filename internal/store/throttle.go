@@ -162,17 +162,17 @@ func countedIn(first int, scopes []string, now time.Time) (sum string, args []an
 }
 
 // A KnownDevice with the hash of its cookie.
-func (tx *Tx) deviceWhere(where string, args ...any) (d session.KnownDevice, err error) {
+func (r *Reader) deviceWhere(where string, args ...any) (d session.KnownDevice, err error) {
 	var created, used int64
-	err = tx.row("SELECT account_id, identity_id, id, fails, created_at, last_used_at FROM known_device WHERE "+where+tx.forUpdate(), args,
+	err = r.row("SELECT account_id, identity_id, id, fails, created_at, last_used_at FROM known_device WHERE "+where+r.forUpdate(), args,
 		&d.Account, &d.Identity, &d.ID, &d.Fails, &created, &used)
 	d.CreatedAt, d.LastUsedAt = instant(created), instant(used)
 	return d, err
 }
 
 // KnownDevice returns the device of identity i whose cookie has the hash given.
-func (tx *Tx) KnownDevice(i account.IdentityID, hash []byte) (session.KnownDevice, error) {
-	return tx.deviceWhere("identity_id = $1 AND token_hash = $2 AND last_used_at > $3", i, hash, micros(tx.Now.Add(-session.KnownDeviceLifetime)))
+func (r *Reader) KnownDevice(i account.IdentityID, hash []byte) (session.KnownDevice, error) {
+	return r.deviceWhere("identity_id = $1 AND token_hash = $2 AND last_used_at > $3", i, hash, micros(r.now().Add(-session.KnownDeviceLifetime)))
 }
 
 // ReplayedDevice returns the device of identity i that once had the cookie.

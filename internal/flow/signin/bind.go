@@ -81,7 +81,7 @@ func (f *Flow) binding(tx *store.Tx, v prove.Visitor, token secret.Token) (c cer
 	if err != nil {
 		return c, i, d, err
 	}
-	facts, _, err := f.facts(tx, v, i, c)
+	facts, _, err := f.facts(&tx.Reader, tx.Now, v, i, c)
 	if err != nil {
 		return c, i, d, err
 	}
@@ -300,7 +300,7 @@ func (f *Flow) SetPassword(ctx context.Context, v prove.Visitor, token secret.To
 			err = c.Open(tx.Now)
 		}
 		if err == nil {
-			facts, _, err = f.facts(tx, v, i, c)
+			facts, _, err = f.facts(&tx.Reader, tx.Now, v, i, c)
 		}
 		if err == nil && f.decide(facts).Step != policy.NewPassword {
 			err = ErrNotChosen

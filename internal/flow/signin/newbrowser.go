@@ -19,7 +19,7 @@ const browserWindow = 365 * 24 * time.Hour
 // newBrowser reports whether the identity has signed in before, but not in this
 // browser.
 func (f *Flow) newBrowser(tx *store.Tx, v prove.Visitor, i account.Identity) (bool, error) {
-	known, err := f.Known(tx, v, i)
+	known, err := f.Known(&tx.Reader, v, i)
 	if err != nil || known {
 		return false, err
 	}

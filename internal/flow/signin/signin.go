@@ -110,21 +110,21 @@ func lastCode(f *policy.Facts) {
 
 // facts are what the policy is asked about, in the circumstances of this
 // visitor.
-func (f *Flow) facts(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony) (policy.Facts, string, error) {
-	facts, err := tx.Facts(i, c.Proofs)
+func (f *Flow) facts(r *store.Reader, now time.Time, v prove.Visitor, i account.Identity, c ceremony.Ceremony) (policy.Facts, string, error) {
+	facts, err := r.Facts(i, c.Proofs)
 	lastCode(&facts)
 	if err != nil || i.IsOwner() {
 		return facts, "", err
 	}
-	unusual, err := f.unusual(tx, v, i)
-	facts.Circumstances = policy.Circumstances{Now: tx.Now, Address: v.Address, Unusual: unusual != ""}
+	unusual, err := f.unusual(r, now, v, i)
+	facts.Circumstances = policy.Circumstances{Now: now, Address: v.Address, Unusual: unusual != ""}
 	return facts, unusual, err
 }
 
 // advance asks the policy what comes next and does it, within a write: the
 // session, or the ceremony with the proofs it has so far.
 func (f *Flow) advance(tx *store.Tx, v prove.Visitor, i account.Identity, c ceremony.Ceremony) (p Progress, err error) {
-	facts, unusual, err := f.facts(tx, v, i, c)
+	facts, unusual, err := f.facts(&tx.Reader, tx.Now, v, i, c)
 	if err != nil {
 		return p, err
 	}
@@ -326,7 +326,7 @@ func (f *Flow) State(ctx context.Context, v prove.Visitor, token secret.Token) (
 		if err != nil {
 			return err
 		}
-		facts, _, err := f.facts(tx, v, i, c)
+		facts, _, err := f.facts(&tx.Reader, tx.Now, v, i, c)
 		if err != nil {
 			return err
 		}
@@ -352,21 +352,18 @@ func (f *Flow) Preferred(ctx context.Context, v prove.Visitor, token secret.Toke
 // allowed refuses a method that does not take the present step, and writes
 // the attempt down.
 func (f *Flow) allowed(ctx context.Context, v prove.Visitor, token secret.Token, m factor.Method) (c ceremony.Ceremony, i account.Identity, step policy.Step, err error) {
-	var d policy.Decision
-	err = f.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
-		if c, i, err = f.ceremony(tx.Peek(), tx.Now, token); err == nil {
-			err = c.Open(tx.Now)
-		}
-		if err != nil {
-			return err
-		}
-		facts, _, err := f.facts(tx, v, i, c)
-		d = f.decide(facts)
-		return err
-	})
+	r, now := f.DB.Read(ctx), f.DB.Now()
+	if c, i, err = f.ceremony(r, now, token); err == nil {
+		err = c.Open(now)
+	}
 	if err != nil {
 		return c, i, step, err
 	}
+	facts, _, err := f.facts(r, now, v, i, c)
+	if err != nil {
+		return c, i, step, err
+	}
+	d := f.decide(facts)
 	if d.Step != policy.Bind && d.Allows(m) {
 		return c, i, d.Step, nil
 	}
@@ -405,7 +402,7 @@ func (f *Flow) Answer(ctx context.Context, v prove.Visitor, token secret.Token, 
 			return err
 		}
 		if answer.Remember {
-			facts, _, err := f.facts(tx, v, i, c)
+			facts, _, err := f.facts(&tx.Reader, tx.Now, v, i, c)
 			if err == nil {
 				err = tick(tx, &c, facts, proof)
 			}

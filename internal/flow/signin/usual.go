@@ -24,12 +24,12 @@ const (
 
 // unusual says why a sign-in is unusual: no known-device cookie of this user,
 // or a network not seen for this user for a while. Empty: it is usual.
-func (f *Flow) unusual(tx *store.Tx, v prove.Visitor, i account.Identity) (string, error) {
-	known, err := f.Known(tx, v, i)
+func (f *Flow) unusual(r *store.Reader, now time.Time, v prove.Visitor, i account.Identity) (string, error) {
+	known, err := f.Known(r, v, i)
 	if err != nil {
 		return "", err
 	}
-	seen, copied, err := tx.Seen(i.Account, i.ID, throttle.Network(v.Address).String(), tx.Now.Add(-session.NetworkLifetime))
+	seen, copied, err := r.Seen(i.Account, i.ID, throttle.Network(v.Address).String(), now.Add(-session.NetworkLifetime))
 	if err != nil {
 		return "", err
 	}
