@@ -3,9 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
-	"os"
 	"strings"
 
 	"countersign/internal/server"
@@ -13,7 +11,8 @@ import (
 )
 
 type databaseCmd struct {
-	Move databaseMoveCmd `cmd:"" help:"Move the database to PostgreSQL, and compare every row."`
+	Move   databaseMoveCmd   `cmd:"" help:"Move the database to PostgreSQL, and compare every row."`
+	Reopen databaseReopenCmd `cmd:"" help:"Go on with a database that was moved, instead of the one that it was moved to."`
 }
 
 type databaseMoveCmd struct {
@@ -54,8 +53,31 @@ func (c databaseMoveCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w.out, "Moved: %s, %s, the same on both sides; %s.\nServers use it with `database` set to its URL, and the same keys (%s).\nThe database that it was moved from is as it was: start no server on it again.\n",
+	_, err = fmt.Fprintf(w.out, "Moved: %s, %s, the same on both sides; %s.\nServers use it with `database` set to its URL, and the same keys (%s).\nThe database that it was moved from is as it was, but for a mark: nothing starts on it again unless `countersign database reopen` says so.\n",
 		counted(done.Tables, "table"), counted(int(done.Rows), "row"), chainsHold(done.Chains), w.config.Keys)
+	return err
+}
+
+type databaseReopenCmd struct {
+	Abandon bool `help:"Take your word that nobody uses the other one any more." env:"-"`
+}
+
+func (c databaseReopenCmd) Run(w *world) error {
+	d, err := w.desk(false)
+	if err != nil {
+		return err
+	}
+	m, err := d.Moved(w.ctx)
+	if err != nil {
+		return err
+	}
+	if !c.Abandon {
+		return fmt.Errorf("the database was moved to %s at %s: what was done there since is not in this one, and two that are used at once never become one again; stop every server there, then say --abandon", m.To, at(m.At))
+	}
+	if err := d.Reopen(w.ctx, m); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w.out, "Reopened: the database is as it was at %s, and servers start on it again.\nWhat was done since in the one at %s is not in it: start no server there again.\n", at(m.At), m.To)
 	return err
 }
 
@@ -66,9 +88,9 @@ func chainsHold(n int) string {
 	return fmt.Sprintf("%d audit chains hold", n)
 }
 
-// desk prepares what moves, copies and restores. Where nobody watches a
-// terminal only what was asked for is told: lines.
-func (w *world) desk(lines bool) (*transfer.Desk, error) {
+// desk prepares what moves, copies and restores, and tells how far it is;
+// tables: of each that is copied, also where nobody watches a terminal.
+func (w *world) desk(tables bool) (*transfer.Desk, error) {
 	if err := w.config.Check(); err != nil {
 		return nil, err
 	}
@@ -76,45 +98,6 @@ func (w *world) desk(lines bool) (*transfer.Desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch f, ok := w.err.(*os.File); {
-	case ok && isTerminal(f):
-		d.Report = (&bar{to: w.err}).draw
-	case lines:
-		d.Report = func(r transfer.Report) {
-			if r.Ended && r.Phase == transfer.Copying {
-				fmt.Fprintf(w.err, "%s: %s\n", r.Table, counted(int(r.Rows), "row"))
-			}
-		}
-	}
+	d.Report = progress(w.err, d.Store.Now, tables)
 	return d, nil
-}
-
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// A bar is one line of a terminal that says how far it is.
-type bar struct {
-	to   io.Writer
-	last string
-}
-
-const barWidth = 30
-
-func (b *bar) draw(r transfer.Report) {
-	line := fmt.Sprintf("%s %s: %s", r.Phase, r.Table, counted(int(r.Rows), "row"))
-	if r.OfAll > 0 {
-		full := int(r.Total * barWidth / r.OfAll)
-		line = fmt.Sprintf("%s [%s%s] %3d%%  %s", r.Phase, strings.Repeat("#", full), strings.Repeat(".", barWidth-full), r.Total*100/r.OfAll, r.Table)
-	}
-	if line == b.last {
-		return
-	}
-	b.last = line
-	fmt.Fprintf(b.to, "\r\x1b[2K%s", line)
-	if r.Ended && r.Phase != transfer.Copying || r.Ended && r.Total == r.OfAll {
-		fmt.Fprint(b.to, "\r\x1b[2K") // the next one, or the end, begins on a clean line
-		b.last = ""
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"countersign/internal/config"
 	"countersign/internal/server"
+	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
 )
 
@@ -69,6 +71,47 @@ func TestADatabaseWithoutItsKeysStaysClosed(t *testing.T) {
 	}
 	if _, err := os.Stat(c.Keys); !os.IsNotExist(err) {
 		t.Errorf("new keys lie in the place of the lost ones: %v", err)
+	}
+}
+
+// A start on a schema that a newer program has brought is said once.
+func TestASchemaThatIsNewerIsSaid(t *testing.T) {
+	t.Parallel()
+	for _, e := range []storetest.Engine{storetest.SQLite, storetest.Postgres} {
+		t.Run(string(e), func(t *testing.T) {
+			t.Parallel()
+			c := settings(t, t.TempDir())
+			if e == storetest.Postgres {
+				c.Database = storetest.PostgresURL(t)
+			}
+			start := func() string {
+				t.Helper()
+				log := &testkit.Lines{}
+				s, err := server.Open(t.Context(), c, slog.New(slog.NewTextHandler(log, nil)))
+				if err == nil {
+					err = s.Close()
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return log.String()
+			}
+			for range 2 {
+				if said := start(); strings.Contains(said, "schema") {
+					t.Errorf("of its own schema it says: %s", said)
+				}
+			}
+			raw := storetest.Raw(t, c.DatabaseURL())
+			if _, err := raw.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, true)"); err != nil {
+				t.Fatal(err)
+			}
+			if err := raw.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if said := start(); strings.Count(said, "level=WARN msg=\"the schema is newer than this program") != 1 || strings.Count(said, "\n") != 1 || !strings.Contains(said, " schema=999 known=") {
+				t.Errorf("of a newer schema it says: %s", said)
+			}
+		})
 	}
 }
 

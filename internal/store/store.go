@@ -57,7 +57,7 @@ type Config struct {
 	Patience    time.Duration     // how long PostgreSQL may take for a statement; zero: engine.DefaultPatience
 	Recorded    func(audit.Event) // is told of every event once it is committed; nil: nobody is
 
-	Unfinished bool // open it although a move or a restore into it has not ended
+	Unfinished bool // open it although a move or a restore into it has not ended, or it was moved
 }
 
 // DefaultSuffix is that of a server that has no name of its own.
@@ -109,7 +109,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 }
 
 func (db *DB) open(ctx context.Context) (err error) {
-	db.engine, err = engine.Open(ctx, engine.Config{URL: db.config.URL, Isolation: db.config.Isolation, Connections: db.config.Connections, Patience: db.config.Patience})
+	db.engine, err = engine.Open(ctx, engine.Config{URL: db.config.URL, Isolation: db.config.Isolation, Connections: db.config.Connections, Patience: db.config.Patience, Log: db.config.Log})
 	return err
 }
 

@@ -39,6 +39,7 @@ const (
 	DatabaseMove        Name = "MoveDatabase"
 	DatabaseBackup      Name = "BackUpDatabase"
 	DatabaseRestore     Name = "RestoreDatabase"
+	DatabaseReopen      Name = "ReopenDatabase"
 	MessageRetry        Name = "MessageRetry"
 	EmailModify         Name = "EmailModify"
 	MobileBind          Name = "MobileBind"

@@ -17,5 +17,5 @@ var Groups = []Group{
 	{"users", []Name{UserCreate, UserUpdate, UserDelete, RoleModify, ProfileCreate, ProfileUpdate, ProfileDelete, IdleDisable}},
 	{"settings", []Name{PreferenceModify, PasswordPolicyModify, AliasModify, DomainAdd, DomainVerify, DomainRemove}},
 	{"export", []Name{UserExport, AuditExport, ReportGenerate, ReportGet}},
-	{"server", []Name{SetupLink, KeyRotate, DatabaseMove, DatabaseBackup, DatabaseRestore, MessageRetry, SendAlarm}},
+	{"server", []Name{SetupLink, KeyRotate, DatabaseMove, DatabaseBackup, DatabaseRestore, DatabaseReopen, MessageRetry, SendAlarm}},
 }

@@ -14,6 +14,7 @@ import (
 	"countersign/internal/domain/audit"
 	"countersign/internal/secret"
 	"countersign/internal/store"
+	"countersign/internal/store/engine"
 )
 
 const (
@@ -97,28 +98,32 @@ func (d *Doctor) lookDatabase(ctx context.Context) {
 		return
 	}
 	x := d.db
-	if err := x.Whole(ctx); err != nil {
+	var moved *engine.ErrMoved
+	if err := x.Whole(ctx); errors.As(err, &moved) {
+		d.say(Fail, "database", "set `database` to the URL of that one; what is done there does not come here. `countersign database reopen` if it is given up", "it was moved to %s at %s", moved.To, moved.At.UTC().Format("2006-01-02 15:04 MST"))
+		return
+	} else if err != nil {
 		d.say(Fail, "database", "run `countersign database move` or `countersign restore` again, to its end", "%v", err)
 		return
 	}
-	engine := "SQLite"
+	name := "SQLite"
 	if d.Config.Database != "" {
-		engine = "PostgreSQL"
+		name = "PostgreSQL"
 	}
 	var took []time.Duration
 	for range pings {
 		begun := d.Now()
 		if err := d.db.Answer(ctx); err != nil {
-			d.say(Fail, "database", "see that it runs", "%s: %v", engine, err)
+			d.say(Fail, "database", "see that it runs", "%s: %v", name, err)
 			return
 		}
 		took = append(took, d.Now().Sub(begun))
 	}
 	slices.Sort(took)
 	if median := took[len(took)/2]; median > dbSlow {
-		d.say(Warn, "database", "bring nodes and database together: each request asks it several times", "%s %s answers in %s", engine, x.Version, median.Round(time.Millisecond))
+		d.say(Warn, "database", "bring nodes and database together: each request asks it several times", "%s %s answers in %s", name, x.Version, median.Round(time.Millisecond))
 	} else {
-		d.ok("database", "%s %s answers in %s", engine, x.Version, median.Round(10*time.Microsecond))
+		d.ok("database", "%s %s answers in %s", name, x.Version, median.Round(10*time.Microsecond))
 	}
 	switch {
 	case x.Schema < x.Newest:

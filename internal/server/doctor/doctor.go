@@ -72,7 +72,7 @@ func (d *Doctor) Examine(ctx context.Context) []Finding {
 			_ = d.db.Close()
 		}
 	}()
-	for _, look := range []func(context.Context){d.open, d.lookKeys, d.lookDatabase, d.lookDisk, d.lookAudit, d.lookMail, d.lookTexts, d.lookURL, d.lookProxy, d.lookPasskeys, d.lookClock} {
+	for _, look := range []func(context.Context){d.open, d.lookKeys, d.lookDatabase, d.lookDisk, d.lookAudit, d.lookMail, d.lookTexts, d.lookURL, d.lookPlain, d.lookTrusted, d.lookProxy, d.lookPasskeys, d.lookClock} {
 		limited, cancel := context.WithTimeout(ctx, within)
 		look(limited)
 		cancel()

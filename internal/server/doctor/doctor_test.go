@@ -127,6 +127,57 @@ func answers(status int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
 }
 
+func TestProxiesThatAreAnybody(t *testing.T) {
+	t.Parallel()
+	c := settings(t)
+	whole(t, &c)
+	for text, wide := range map[string]bool{
+		"": false, "127.0.0.1": false, "127.0.0.0/8": false, "10.0.0.0/8": false, "172.16.0.0/12": false, "192.168.0.0/16": false, "203.0.0.0/9": false, "::1": false, "fc00::/7": false, "fd00::/8": false, "fe80::/10": false, "2001:db8:7::/48": false, "2001:db8::/33": false,
+		"0.0.0.0/0": true, "::/0": true, "128.0.0.0/1": true, "203.0.0.0/8": true, "10.0.0.0/7": true, "2001:db8::/32": true, "2000::/3": true, "fc00::/6": true,
+	} {
+		c.TrustedProxies = nil
+		if text != "" {
+			c.TrustedProxies = []string{"127.0.0.1", text}
+		}
+		f := examine(t, &doctor.Doctor{Config: c})["trusted"]
+		switch {
+		case !wide && f.State != doctor.OK:
+			t.Errorf("%s: %+v", text, f)
+		case wide && (f.State != doctor.Fail || f.Text != "trusted_proxies holds "+text+": whoever connects from there chooses the address he is known by"):
+			t.Errorf("%s: %+v", text, f)
+		}
+	}
+}
+
+// What is answered to those who type the name alone.
+func TestPlainHTTP(t *testing.T) {
+	t.Parallel()
+	for name, of := range map[string]struct {
+		plain http.Handler // nil: the connection is closed
+		state doctor.State
+		text  string
+	}{
+		"nobody":              {nil, doctor.OK, "nobody answers at http://localhost:"},
+		"a redirect":          {http.RedirectHandler("https://id.example.com/signin", http.StatusMovedPermanently), doctor.OK, "/signin leads to https"},
+		"nothing":             {answers(http.StatusNotFound), doctor.OK, "/signin serves nothing: 404 Not Found"},
+		"the page":            {answers(http.StatusOK), doctor.Fail, "/signin is answered (200 OK) without a redirect to https"},
+		"a redirect to there": {http.RedirectHandler("/", http.StatusFound), doctor.Fail, "passwords may cross the network in clear -> have the proxy answer plain HTTP with a redirect to https://localhost:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := settings(t)
+			f := newPlainFront(t, &c, certificate(t, "localhost", ninety()), of.plain)
+			checked(t, &c)
+			f.next = proxied(t, build(t, c), replaces)
+			want(t, examine(t, &doctor.Doctor{Config: c}), "http", of.state, of.text)
+			f.next = answers(http.StatusBadGateway)
+			if f, ok := examine(t, &doctor.Doctor{Config: c})["http"]; ok {
+				t.Errorf("somebody else is asked: %+v", f)
+			}
+		})
+	}
+}
+
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	c := settings(t)
@@ -304,6 +355,10 @@ func TestPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, examine(t, &doctor.Doctor{Config: c}), "database", doctor.Fail, "has not ended")
+	if _, err := raw.Exec("DROP TABLE " + engine.Marker + "; CREATE TABLE " + engine.MovedMark + " AS SELECT 1 AS one, 'm' AS move, CAST(1772000000000000 AS BIGINT) AS moved_at, 'db.example.com/id' AS moved_to"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, examine(t, &doctor.Doctor{Config: c}), "database", doctor.Fail, "it was moved to db.example.com/id at 2026-02-25 06:13 UTC -> set `database` to the URL of that one")
 	u.Host = "127.0.0.1:1"
 	c.Database = u.String()
 	want(t, examine(t, &doctor.Doctor{Config: c}), "database", doctor.Fail, "connection refused")

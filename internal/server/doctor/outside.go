@@ -30,6 +30,7 @@ const (
 	clockWarn       = 5 * time.Second
 	clockFail       = 30 * time.Second // apps' codes of the step before and after are taken, and no others
 	answerMost      = 64 << 10
+	plainMost       = 5 * time.Second // a firewall that says nothing is one that lets nobody in
 
 	// forged is an address of documentation (RFC 5737), which a proxy must not
 	// take from whoever connects to it.
@@ -210,6 +211,70 @@ func urlAdvice(err error) string {
 		return "have the proxy send the whole chain; a private authority goes into the system's store, or SSL_CERT_FILE"
 	}
 	return "start the server (`countersign serve`), and see that the proxy and the firewall let this machine in"
+}
+
+// lookPlain asks for the sign-in page without TLS, as whoever types the name
+// alone does.
+func (d *Doctor) lookPlain(ctx context.Context) {
+	u, err := url.Parse(d.Config.PublicURL)
+	if d.seen == nil || err != nil || u.Scheme != "https" {
+		return
+	}
+	at := "http://" + strings.TrimSuffix(u.Host, ":443") + "/signin"
+	ctx, cancel := context.WithTimeout(ctx, plainMost)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return
+	}
+	res, err := client().Do(r)
+	if err != nil {
+		d.ok("http", "nobody answers at %s", at)
+		return
+	}
+	defer func() { _ = res.Body.Close() }()
+	to, err := res.Location()
+	switch {
+	case err == nil && to.Scheme == "https":
+		d.ok("http", "%s leads to https", at)
+	case res.StatusCode >= http.StatusBadRequest:
+		d.ok("http", "%s serves nothing: %s", at, res.Status)
+	default:
+		d.say(Fail, "http", "have the proxy answer plain HTTP with a redirect to "+d.Config.PublicURL+", and with nothing else", "%s is answered (%s) without a redirect to https: passwords may cross the network in clear", at, res.Status)
+	}
+}
+
+// own are networks that nobody reaches from the internet, as far as one of
+// them can be wide.
+var own = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10")}
+
+// wide reports whether a network holds more than somebody's proxies: a /8 of
+// the internet or more, or what a provider has of IPv6.
+func wide(p netip.Prefix) bool {
+	most := 8
+	if p.Addr().Is6() {
+		most = 32
+	}
+	return p.Bits() <= most && !slices.ContainsFunc(own, func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) })
+}
+
+// lookTrusted looks for networks that are trusted and hold anybody.
+func (d *Doctor) lookTrusted(context.Context) {
+	list, _ := d.Config.Proxies() // checked with the settings
+	var anybody []string
+	for _, p := range list {
+		if wide(p) {
+			anybody = append(anybody, p.String())
+		}
+	}
+	switch {
+	case len(anybody) > 0:
+		d.say(Fail, "trusted", "name the proxies alone, by their addresses or by a network that only they are in", "trusted_proxies holds %s: whoever connects from there chooses the address he is known by", strings.Join(anybody, ", "))
+	case len(list) == 0:
+		d.ok("trusted", "nobody's X-Forwarded-For counts: trusted_proxies is empty")
+	default:
+		d.ok("trusted", "nothing in trusted_proxies (%d) is as wide as a part of the internet", len(list))
+	}
 }
 
 // lookProxy compares what was sent with what arrived.

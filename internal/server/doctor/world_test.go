@@ -121,6 +121,65 @@ func newFront(t *testing.T, c *config.Config, tls *tls.Config) *front {
 	return f
 }
 
+// newPlainFront is one that answers without TLS too, at the same port; nil: it
+// closes such a connection.
+func newPlainFront(t *testing.T, c *config.Config, tls *tls.Config, plain http.Handler) *front {
+	t.Helper()
+	f := &front{next: http.NotFoundHandler()}
+	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.TLS != nil:
+			f.ServeHTTP(w, r)
+		case plain == nil:
+			panic(http.ErrAbortHandler)
+		default:
+			plain.ServeHTTP(w, r)
+		}
+	}))
+	f.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	f.Listener = eitherWay{f.Listener, tls}
+	f.Start()
+	t.Cleanup(f.Close)
+	_, port, _ := net.SplitHostPort(f.Listener.Addr().String())
+	c.PublicURL = "https://localhost:" + port
+	return f
+}
+
+// eitherWay listens for TLS and for what is none: the first byte tells.
+type eitherWay struct {
+	net.Listener
+	tls *tls.Config
+}
+
+func (l eitherWay) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	first := []byte{0}
+	_, _ = io.ReadFull(conn, first)
+	conn = &begun{conn, first}
+	if first[0] == 0x16 { // a handshake
+		return tls.Server(conn, l.tls), nil
+	}
+	return conn, nil
+}
+
+// A begun connection is one of which the first byte was read.
+type begun struct {
+	net.Conn
+	first []byte
+}
+
+func (c *begun) Read(b []byte) (int, error) {
+	if len(c.first) > 0 && len(b) > 0 {
+		n := copy(b, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
+	return c.Conn.Read(b)
+}
+
 // build makes the server of the settings, and returns what answers for it.
 func build(t *testing.T, c config.Config) http.Handler {
 	t.Helper()

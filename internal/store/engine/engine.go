@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,8 @@ type Config struct {
 
 	Connections int           // to PostgreSQL at most; zero: DefaultConnections
 	Patience    time.Duration // how long PostgreSQL may take for a statement; zero: DefaultPatience
+
+	Log *slog.Logger // is told of a schema that is newer than the program; nil: nobody is
 }
 
 // What is not said.
@@ -78,6 +81,8 @@ type Engine struct {
 
 	prepared []*preparing // SQLite alone
 
+	log *slog.Logger // nil: there is none
+
 	connect   *pgx.ConnConfig // PostgreSQL alone
 	patience  time.Duration   // zero: without end
 	announces atomic.Int32    // whether PostgreSQL lets us
@@ -85,7 +90,7 @@ type Engine struct {
 
 // Open opens the database at a URL.
 func Open(ctx context.Context, c Config) (e *Engine, err error) {
-	e = &Engine{}
+	e = &Engine{log: c.Log}
 	if IsPostgres(c.URL) {
 		err = e.openPostgres(ctx, c)
 	} else {
@@ -158,10 +163,14 @@ var migrating sync.Mutex // SQLite has no lock of its own for this
 // Migrate brings the schema up to the version numbered; 0: the newest. A
 // schema that is newer than that stays as it is: another node has brought it.
 func (e *Engine) Migrate(ctx context.Context, files fs.FS, version int64) (err error) {
-	if version == 0 {
+	newest := version == 0
+	if newest {
 		version = Newest(files)
 	}
 	if is, err := e.Version(ctx, e.Read); err == nil && is >= version {
+		if newest && is > version && e.log != nil {
+			e.log.Warn("the schema is newer than this program: it works with that of the release after its own, and not with later ones", "part", "database", "schema", is, "known", version)
+		}
 		return nil // as at most starts, which wait for nobody then
 	}
 	migrating.Lock()

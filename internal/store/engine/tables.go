@@ -49,15 +49,6 @@ var ErrUnfinished = errors.New("a move or a restore into this database has not e
 // ErrBusy says that somebody else uses a database that is wanted alone.
 var ErrBusy = errors.New("the database is in use: stop every server and every other program that has it open")
 
-// Whole refuses a database that is being put together.
-func (e *Engine) Whole(ctx context.Context) error {
-	names, err := e.Names(ctx, e.Read)
-	if err == nil && slices.Contains(names, Marker) {
-		err = ErrUnfinished
-	}
-	return err
-}
-
 func strs(ctx context.Context, q Queryer, query string, args ...any) (list []string, err error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -110,7 +101,7 @@ func (e *Engine) Tables(ctx context.Context, q Queryer) ([]Table, error) {
 	after := map[string][]string{}
 	tables := map[string]Table{}
 	for _, name := range names {
-		if name == versions || name == Marker {
+		if name == versions || name == Marker || name == MovedMark {
 			continue
 		}
 		t, err := e.table(ctx, q, name)
@@ -230,7 +221,7 @@ func (e *Engine) Snapshot(ctx context.Context) (Snapshot, error) {
 
 // OpenAlone opens a database for reading, and keeps everybody else from
 // writing until it is closed; ErrBusy: somebody has it open. Only Reader is
-// there to be used.
+// there to be used, and Leave and Return, which end it.
 func OpenAlone(ctx context.Context, databaseURL string) (e *Engine, err error) {
 	e = &Engine{}
 	if IsPostgres(databaseURL) {
@@ -250,7 +241,7 @@ func (e *Engine) sqliteAlone(ctx context.Context, path string) error {
 	if _, err := os.Stat(path); err != nil {
 		return err
 	}
-	q := url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(1000)", "locking_mode(EXCLUSIVE)"}}
+	q := url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(1000)", "locking_mode(EXCLUSIVE)", "synchronous(FULL)"}}
 	var err error
 	if e.Read, err = sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String()); err != nil {
 		return err
@@ -258,22 +249,36 @@ func (e *Engine) sqliteAlone(ctx context.Context, path string) error {
 	e.Read.SetMaxOpenConns(1)
 	e.Read.SetMaxIdleConns(1)
 	conn, err := e.Read.Conn(ctx)
+	if err == nil {
+		e.closers = append(e.closers, func() error { _, _ = conn.ExecContext(context.Background(), "ROLLBACK"); return conn.Close() })
+		_, err = conn.ExecContext(ctx, "BEGIN EXCLUSIVE")
+	}
+	if e.Again(err) {
+		return ErrBusy
+	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
-	e.closers = append(e.closers, func() error { _, _ = conn.ExecContext(context.Background(), "ROLLBACK"); return conn.Close() })
-	if _, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
-		if e.Again(err) {
-			return ErrBusy
-		}
-		return fmt.Errorf("open %s: %w", path, err)
-	}
 	e.Reader = conn
+	e.begin = func(context.Context, bool) (Transaction, error) { return aloneTx{conn}, nil }
 	return nil
 }
 
+// An aloneTx is the transaction that is under way on a file opened alone.
+type aloneTx struct{ *sql.Conn }
+
+func (t aloneTx) end(statement string) error {
+	_, err := t.ExecContext(context.Background(), statement)
+	return err
+}
+
+func (t aloneTx) Commit() error   { return t.end("COMMIT") }
+func (t aloneTx) Rollback() error { return t.end("ROLLBACK") }
+
 // postgresAlone looks for other connections, and then locks every table
-// against writes: whoever comes later waits.
+// against writes: whoever comes later waits. The table of the migrations is
+// locked against reads too, which is where Whole waits; whoever was past that
+// before the lock is seen by a second look.
 func (e *Engine) postgresAlone(ctx context.Context, databaseURL string) error {
 	e.dialect = postgresDialect
 	c, err := pgx.ParseConfig(databaseURL)
@@ -282,21 +287,11 @@ func (e *Engine) postgresAlone(ctx context.Context, databaseURL string) error {
 	}
 	e.Read = sql.OpenDB(stdlib.GetConnector(*c))
 	e.Read.SetMaxOpenConns(1)
-	for tries := 0; ; tries++ { // a connection that was closed is gone a moment later
-		var others int
-		err = e.Read.QueryRowContext(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()").Scan(&others)
-		if err != nil {
-			return fmt.Errorf("reach PostgreSQL at %s:%d: %w", c.Host, c.Port, err)
-		}
-		if others == 0 {
-			break
-		}
-		if tries == 20 {
-			return ErrBusy
-		}
-		if _, err := e.Read.ExecContext(ctx, "SELECT pg_sleep(0.1)"); err != nil {
+	if err := nobodyElse(ctx, e.Read); err != nil {
+		if errors.Is(err, ErrBusy) {
 			return err
 		}
+		return fmt.Errorf("reach PostgreSQL at %s:%d: %w", c.Host, c.Port, err)
 	}
 	names, err := e.Names(ctx, e.Read)
 	if err != nil {
@@ -306,14 +301,49 @@ func (e *Engine) postgresAlone(ctx context.Context, databaseURL string) error {
 	if err != nil {
 		return err
 	}
-	e.closers = append(e.closers, tx.Rollback)
+	e.closers = append(e.closers, func() error {
+		if err := tx.Rollback(); !errors.Is(err, sql.ErrTxDone) {
+			return err
+		}
+		return nil
+	})
 	e.Reader = tx
+	e.begin = func(context.Context, bool) (Transaction, error) { return tx, nil }
 	if len(names) > 0 {
-		if _, err := tx.ExecContext(ctx, "LOCK TABLE "+strings.Join(names, ", ")+" IN SHARE MODE NOWAIT"); err != nil {
+		lock := "LOCK TABLE " + strings.Join(names, ", ") + " IN SHARE MODE NOWAIT"
+		if slices.Contains(names, versions) {
+			lock += "; LOCK TABLE " + versions + " IN ACCESS EXCLUSIVE MODE NOWAIT"
+		}
+		if _, err := tx.ExecContext(ctx, lock); err != nil {
 			return fmt.Errorf("%w (%w)", ErrBusy, err)
 		}
 	}
+	if err := nobodyElse(ctx, tx); err != nil {
+		return err
+	}
 	return unhurried(ctx, tx)
+}
+
+// nobodyElse looks for other connections, for two seconds: one that was closed
+// is gone a moment later.
+func nobodyElse(ctx context.Context, q Queryer) error {
+	for tries := 0; ; tries++ {
+		var others int
+		err := q.QueryRowContext(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()").Scan(&others)
+		if err != nil {
+			return err
+		}
+		if others == 0 {
+			return nil
+		}
+		if tries == 20 {
+			return ErrBusy
+		}
+		// Within a transaction what was seen once stays, unless it is told.
+		if _, err := q.ExecContext(ctx, "SELECT pg_stat_clear_snapshot(), pg_sleep(0.1)"); err != nil {
+			return err
+		}
+	}
 }
 
 // unhurried has PostgreSQL set no bound to a transaction that reads all there

@@ -35,11 +35,14 @@ func (d *Desk) Backup(ctx context.Context, b Backup) (done Done, err error) {
 	if err := d.recordBackup(ctx, from, b); err != nil {
 		return done, err
 	}
-	f, err := os.CreateTemp(filepath.Dir(b.File), ".countersign-backup-*") // mode 0600
+	dir := filepath.Dir(b.File)
+	d.clear(dir)
+	f, err := os.CreateTemp(dir, partial) // mode 0600
 	if err != nil {
 		return done, err
 	}
 	defer func() { _ = os.Remove(f.Name()) }()
+	claim(f)
 	if done, err = d.write(ctx, from, f, b); err == nil {
 		err = f.Sync()
 	}

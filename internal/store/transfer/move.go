@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 
 	"countersign/internal/domain/audit"
 	"countersign/internal/store"
@@ -22,8 +24,12 @@ type Move struct {
 var ErrChanged = errors.New("the database has changed since the move into this target began: begin anew (--anew)")
 
 // Move copies the installation's database to another, row by row, compares
-// the two, and leaves the first as it is. It has the first alone for as long
+// the two, and marks the first as moved. It has the first alone for as long
 // as it takes, and goes on where one that was killed stopped.
+//
+// The last two steps are two COMMITs: first the mark, then the marker goes
+// from the target. Killed between them neither serves, and the same move ends
+// it; the other way round both would.
 func (d *Desk) Move(ctx context.Context, m Move) (done Done, err error) {
 	if !engine.IsPostgres(m.To) {
 		return done, errors.New("the target is not like postgres://user@host/name")
@@ -33,7 +39,7 @@ func (d *Desk) Move(ctx context.Context, m Move) (done Done, err error) {
 		return done, fmt.Errorf("the database to be moved: %w", err)
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	version, err := d.source(ctx, from)
+	version, left, err := d.source(ctx, from)
 	if err != nil {
 		return done, fmt.Errorf("the database to be moved: %w", err)
 	}
@@ -51,7 +57,7 @@ func (d *Desk) Move(ctx context.Context, m Move) (done Done, err error) {
 		return done, fmt.Errorf("the target: %w", err)
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	state, held, err := m.begin(ctx, to, source.hash())
+	state, held, err := d.begin(ctx, to, m.Anew, source.hash(), left)
 	if err != nil {
 		return done, err
 	}
@@ -70,36 +76,64 @@ func (d *Desk) Move(ctx context.Context, m Move) (done Done, err error) {
 	if done.Chains, err = d.conclude(ctx, m.To, event, audit.OperatorActor("database move"), nil); err != nil {
 		return done, err
 	}
+	if err := from.Leave(ctx, &engine.ErrMoved{Move: state.Move, At: d.Store.Now(), To: to.Place()}); err != nil {
+		return done, fmt.Errorf("mark the database that was moved: %w", err)
+	}
+	d.report(Report{Phase: Leaving, Table: "the old database", Rows: done.Rows, Ended: true})
 	held.release()
-	return done, within(ctx, to, func(q engine.Queryer) error { return dropMarker(ctx, q) })
+	if err := within(ctx, to, func(q engine.Queryer) error { return arrive(ctx, q, state) }); err != nil {
+		return done, fmt.Errorf("the old database is left, and the target not open yet: run the same command again: %w", err)
+	}
+	return done, nil
 }
 
-// source looks at the database to be moved.
-func (d *Desk) source(ctx context.Context, from *engine.Engine) (int64, error) {
+// arrive drops the marker from the target, unless another has emptied it since
+// the hold on it was let go.
+func arrive(ctx context.Context, q engine.Queryer, state progress) error {
+	p, err := stateOf(ctx, q, "", " FOR UPDATE")
+	if err != nil {
+		return err
+	}
+	if p.Move != state.Move {
+		return errors.New("another move has begun to fill the target")
+	}
+	return dropMarker(ctx, q)
+}
+
+// source looks at the database to be moved; left: a move was about to end.
+func (d *Desk) source(ctx context.Context, from *engine.Engine) (version int64, left *engine.ErrMoved, err error) {
 	names, err := from.Names(ctx, from.Reader)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	for _, name := range names {
-		if name == engine.Marker {
-			return 0, engine.ErrUnfinished
-		}
+	if slices.Contains(names, engine.Marker) {
+		return 0, nil, engine.ErrUnfinished
 	}
-	version, err := known(ctx, from, from.Reader)
-	if err != nil {
-		return 0, err
+	if version, err = known(ctx, from, from.Reader); err != nil {
+		return 0, nil, err
 	}
-	_, err = d.belong(ctx, from.Reader)
-	return version, err
+	if _, err = d.belong(ctx, from.Reader); err != nil {
+		return 0, nil, err
+	}
+	left, err = from.Moved(ctx, from.Reader)
+	return version, left, err
 }
 
-// begin finds out what the target holds, and takes hold of it.
-func (m Move) begin(ctx context.Context, to *engine.Engine, source string) (state progress, held *hold, err error) {
+// begin finds out what the target holds, and takes hold of it. What was left
+// goes on into the target that it was left for, and into no other.
+func (d *Desk) begin(ctx context.Context, to *engine.Engine, anew bool, source string, left *engine.ErrMoved) (state progress, held *hold, err error) {
 	state, found, err := begun(ctx, to, "")
 	if err != nil {
 		return state, nil, err
 	}
 	fresh := progress{Kind: kindMove, Source: source}
+	if left == nil {
+		if fresh.Move, err = d.newMove(); err != nil {
+			return state, nil, err
+		}
+	} else if fresh.Move = left.Move; !found || state.Move != left.Move {
+		return state, nil, already(ctx, to, left, found)
+	}
 	if !found {
 		if err := begin(ctx, to, fresh); err != nil {
 			return state, nil, err
@@ -112,7 +146,7 @@ func (m Move) begin(ctx context.Context, to *engine.Engine, source string) (stat
 	switch {
 	case state.Kind != kindMove:
 		err = errors.New("a restore into the target has not ended: run that again, or take an empty database")
-	case m.Anew && found:
+	case anew && found:
 		err = wipe(ctx, to, fresh)
 		state = fresh
 	case state.Source != source:
@@ -122,6 +156,24 @@ func (m Move) begin(ctx context.Context, to *engine.Engine, source string) (stat
 		held.release()
 	}
 	return state, held, err
+}
+
+// newMove names a move: two that copy the same rows are not the same.
+func (d *Desk) newMove() (string, error) {
+	var b [16]byte
+	if _, err := io.ReadFull(d.Store.Random, b[:]); err != nil {
+		return "", fmt.Errorf("name the move: %w", err)
+	}
+	return hex.EncodeToString(b[:]), nil
+}
+
+// already refuses to move what was moved already, and says what the target holds.
+func already(ctx context.Context, to *engine.Engine, left *engine.ErrMoved, begun bool) error {
+	names, err := to.Names(ctx, to.Read)
+	if err != nil || begun || len(names) == 0 {
+		return errors.Join(left, err)
+	}
+	return fmt.Errorf("%w; %w", left, notEmpty(names))
 }
 
 // fill makes the schema, copies every table, and compares what came of it.

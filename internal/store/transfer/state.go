@@ -24,6 +24,7 @@ const (
 // A progress is a row of the marker.
 type progress struct {
 	Kind     string `json:"kind,omitempty"`     // what is under way
+	Move     string `json:"move,omitempty"`     // which move it is: what is moved is marked with the same
 	Source   string `json:"source,omitempty"`   // what is moved: a hash of it
 	Verified bool   `json:"verified,omitempty"` // nothing but the end is missing
 	After    []byte `json:"after,omitempty"`    // key of the last row copied
@@ -36,18 +37,23 @@ func begun(ctx context.Context, e *engine.Engine, part string) (p progress, foun
 	if err != nil || !slices.Contains(names, engine.Marker) {
 		return p, false, err
 	}
-	var text string
-	err = e.Read.QueryRowContext(ctx, "SELECT state FROM "+engine.Marker+" WHERE part = $1", part).Scan(&text)
-	if errors.Is(err, sql.ErrNoRows) {
+	if p, err = stateOf(ctx, e.Read, part, ""); errors.Is(err, sql.ErrNoRows) {
 		return p, part == "", nil // made, and nothing else: it is ours all the same
 	}
+	return p, err == nil, err
+}
+
+// stateOf reads a row of the marker, locked or not.
+func stateOf(ctx context.Context, q engine.Queryer, part, lock string) (p progress, err error) {
+	var text string
+	err = q.QueryRowContext(ctx, "SELECT state FROM "+engine.Marker+" WHERE part = $1"+lock, part).Scan(&text)
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &p)
 	}
 	if err != nil {
-		return p, false, fmt.Errorf("read how far it has come: %w", err)
+		return p, fmt.Errorf("read how far it has come: %w", err)
 	}
-	return p, true, nil
+	return p, nil
 }
 
 // within runs f in one transaction.
@@ -79,7 +85,7 @@ func begin(ctx context.Context, e *engine.Engine, p progress) error {
 			return err
 		}
 		if len(names) > 0 {
-			return fmt.Errorf("the target is not empty: it holds %s", some(names))
+			return notEmpty(names)
 		}
 		if _, err := q.ExecContext(ctx, "CREATE TABLE "+engine.Marker+" (part TEXT PRIMARY KEY, state TEXT NOT NULL)"); err != nil {
 			return err
@@ -95,11 +101,12 @@ func begin(ctx context.Context, e *engine.Engine, p progress) error {
 	return err
 }
 
-func some(names []string) string {
+func notEmpty(names []string) error {
+	some := strings.Join(names, ", ")
 	if len(names) > 3 {
-		return strings.Join(names[:3], ", ") + fmt.Sprintf(" and %d more", len(names)-3)
+		some = strings.Join(names[:3], ", ") + fmt.Sprintf(" and %d more", len(names)-3)
 	}
-	return strings.Join(names, ", ")
+	return fmt.Errorf("the target is not empty: it holds %s", some)
 }
 
 // wipe drops everything there is but the marker: it says that all of it was

@@ -41,6 +41,7 @@ const (
 	Comparing Phase = "compare"
 	Writing   Phase = "write"
 	Checking  Phase = "check"
+	Leaving   Phase = "leave" // what was moved is marked, and its copy not yet open
 )
 
 func (d *Desk) report(r Report) {

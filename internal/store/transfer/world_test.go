@@ -1,10 +1,12 @@
 package transfer_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -274,10 +276,13 @@ func chainsHold(t *testing.T, db *store.DB) {
 	}
 }
 
-// A killed is a move in a process of its own, which kills itself.
+// A killed is a move or a backup in a process of its own, which kills itself.
 type killed struct {
 	From, To, Keys string
-	At             int // the report at which
+	At             int            // the report at which
+	Phase          transfer.Phase // of that report; none: of copying
+	Anew           bool
+	Backup         string // makes one there instead
 }
 
 const killedVariable = "COUNTERSIGN_TEST_MOVE"
@@ -301,14 +306,20 @@ func (k killed) run() {
 	seen := 0
 	d := &transfer.Desk{Store: store.Config{URL: k.From, Keys: keys, Now: storetest.NewClock().Now, Random: rand.Reader, Log: slog.New(slog.DiscardHandler)},
 		Report: func(r transfer.Report) {
-			if r.Phase == transfer.Copying {
+			if r.Phase == cmp.Or(k.Phase, transfer.Copying) {
 				seen++
 			}
 			if seen == k.At {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			}
 		}}
-	_, err = d.Move(context.Background(), transfer.Move{To: k.To})
+	if k.Backup != "" {
+		lock, lockErr := transfer.CheapLock("twelve chars, or more")
+		_, err = d.Backup(context.Background(), transfer.Backup{File: k.Backup, Lock: lock})
+		err = errors.Join(err, lockErr)
+	} else {
+		_, err = d.Move(context.Background(), transfer.Move{To: k.To, Anew: k.Anew})
+	}
 	fmt.Println("not killed:", err)
 	os.Exit(0)
 }
