@@ -209,7 +209,7 @@ func TestAPoolOfLostConnectionsRefusesNobody(t *testing.T) {
 	i := addOwner(t, w, "a@example.com")
 	for name, ask := range map[string]func() error{
 		"a read":  func() error { _, err := w.Read(ctx()).Identity(i.ID); return err },
-		"a write": func() error { return write(w, func(tx *store.Tx) error { return tx.SeeSession("x") }) },
+		"a write": func() error { return write(w, func(tx *store.Tx) error { return tx.SeeSessions([]string{"x"}) }) },
 	} {
 		const many = 8
 		var all sync.WaitGroup
@@ -274,7 +274,7 @@ func TestConnectionsThatAreLostUnseenRefuseNobody(t *testing.T) {
 		if runs++; runs == 1 {
 			link.Lose()
 		}
-		return tx.SeeSession("x")
+		return tx.SeeSessions([]string{"x"})
 	})
 	if err != nil || runs != 2 {
 		t.Errorf("a write that lost its connection before the COMMIT: %v after %d runs", err, runs)
@@ -373,7 +373,7 @@ func TestANodeThatStopsHoldsNoLocks(t *testing.T) {
 		until(t, "another node writes", func() bool {
 			return write(w, func(tx *store.Tx) error { _, err := tx.Identity(i.ID); return err }) == nil
 		})
-		after = tx.SeeSession("s")
+		after = tx.SeeSessions([]string{"s"})
 		return after
 	})
 	if after == nil || !errors.Is(err, store.ErrUnavailable) {
@@ -410,7 +410,7 @@ func TestExhaustedConnectionsAreRefusedAndComeBack(t *testing.T) {
 	if n := refused.Load(); n == 0 || n == 20 {
 		t.Errorf("%d of 20 refused", n)
 	}
-	until(t, "it writes again", func() bool { return write(w, func(tx *store.Tx) error { return tx.SeeSession("x") }) == nil })
+	until(t, "it writes again", func() bool { return write(w, func(tx *store.Tx) error { return tx.SeeSessions([]string{"x"}) }) == nil })
 }
 
 // A pool of which all connections are taken is waited for, and not for ever.

@@ -3,6 +3,9 @@ package store
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"countersign/internal/domain/account"
@@ -83,10 +86,25 @@ func (r *Reader) Sessions(a account.ID, i account.IdentityID) (list []session.Se
 	return list, err
 }
 
-// SeeSession writes down that the session was used, at most once a minute.
-func (tx *Tx) SeeSession(id string) error {
-	_, err := tx.exec("UPDATE session SET last_seen_at = $2 WHERE id = $1 AND last_seen_at <= $3", id, micros(tx.Now), micros(tx.Now.Add(-session.SeenEvery)))
-	return err
+// seenAtOnce bounds the sessions of one statement.
+const seenAtOnce = 256
+
+// SeeSessions writes down that sessions were used, at most once a minute.
+func (tx *Tx) SeeSessions(ids []string) error {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	for some := range slices.Chunk(slices.Compact(ids), seenAtOnce) {
+		args := []any{micros(tx.Now), micros(tx.Now.Add(-session.SeenEvery))}
+		var marks []string
+		for n := 0; n < len(some) || n&(n-1) != 0; n++ { // as many as a power of two: there are few texts
+			args = append(args, some[min(n, len(some)-1)])
+			marks = append(marks, fmt.Sprintf("$%d", len(args)))
+		}
+		if _, err := tx.exec("UPDATE session SET last_seen_at = $1 WHERE last_seen_at <= $2 AND id IN ("+strings.Join(marks, ", ")+")", args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // RenewSession gives a session a new token: its strength has risen. lost is

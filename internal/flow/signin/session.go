@@ -90,8 +90,7 @@ func (f *Flow) Signed(ctx context.Context, token secret.Token) (prove.Signed, er
 		f.DB.ForgetSession(token.Hash())
 	}
 	if now.Sub(s.LastSeenAt) >= session.SeenEvery {
-		err := f.DB.Write(ctx, audit.Housekeeping("last seen"), func(tx *store.Tx) error { return tx.SeeSession(s.ID) })
-		if err != nil {
+		if err := f.seeing.see(ctx, f.DB, s.ID); err != nil {
 			return prove.Signed{}, fmt.Errorf("note the session: %w", err)
 		}
 		f.DB.ForgetSession(token.Hash())

@@ -27,6 +27,8 @@ import (
 type Flow struct {
 	*prove.Prover
 	Lifetimes session.Lifetimes
+
+	seeing seeing
 }
 
 // ErrRefused says that nothing this identity has is allowed here.

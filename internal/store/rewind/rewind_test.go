@@ -82,7 +82,7 @@ func TestAClockThatIsSetBack(t *testing.T) {
 		}
 
 		w.Clock.Advance(step)
-		do(t, w, func(tx *store.Tx) error { return tx.SeeSession("old") })
+		do(t, w, func(tx *store.Tx) error { return tx.SeeSessions([]string{"old"}) })
 		signed(t, w, i, "new")
 		for range 3 {
 			counts(t, w, "passwords:x", 3, throttle.PasswordWindow)
