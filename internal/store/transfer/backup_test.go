@@ -16,6 +16,7 @@ import (
 
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/factor"
+	"countersign/internal/flow/signin"
 	"countersign/internal/secret"
 	"countersign/internal/store"
 	"countersign/internal/store/engine"
@@ -118,10 +119,8 @@ func TestWhatWasEndedDoesNotLiveAgain(t *testing.T) {
 			back.World = &storetest.World{DB: storetest.Open(t, d.Store), Clock: w.Clock, Keys: w.Keys, Config: d.Store}
 			prover := *w.Prover
 			prover.DB = back.DB
-			signIn := *w.SignIn
-			signIn.Prover = &prover
-			back.Prover, back.SignIn = &prover, &signIn
-			if _, err := signIn.Who(t.Context(), token); err == nil {
+			back.Prover, back.SignIn = &prover, &signin.Flow{Prover: &prover, Lifetimes: w.SignIn.Lifetimes}
+			if _, err := back.SignIn.Who(t.Context(), token); err == nil {
 				t.Error("a session of before lives")
 			}
 			// Codes up to now may have been used; the one after next is new.
