@@ -1,8 +1,10 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +77,49 @@ func TestWindowsAreSummed(t *testing.T) {
 		if n, err := w.Read(ctx()).CountedIn([]string{"fleet:1", "fleet:2", "fleet:9"}, w.Clock.Now().Add(time.Minute)); n != 2 || err != nil {
 			t.Errorf("a minute on: %d, %v", n, err)
 		}
+	})
+}
+
+// What a try costs does not grow with the windows of others that run.
+func TestASumReadsNoOtherWindow(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, w *storetest.World) {
+		var scopes []string
+		for n := range 16 {
+			scopes = append(scopes, fmt.Sprintf("fleet:%d", n))
+		}
+		raw := w.Raw(t)
+		look := func(when string) {
+			t.Helper()
+			r, plans := storetest.Open(t, w.Config).Explain(t) // whose plans are new
+			_, _, _, err := r.BudgetAmong("a", "i", scopes, w.Clock.Now())
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+			if len(plans.Plans) == 0 {
+				t.Error("nothing was asked")
+			}
+			for _, p := range plans.Plans {
+				for _, whole := range []string{"Seq Scan on throttle_window", "throttle_window_ends", "SCAN throttle_window"} {
+					if strings.Contains(p, whole) {
+						t.Errorf("%s: %s in\n%s", when, whole, p)
+					}
+				}
+			}
+		}
+		mustWrite(t, w, func(tx *store.Tx) error {
+			for n := range 2000 {
+				if _, _, err := tx.Count(fmt.Sprintf("codes:10.0.%d.0", n), 1, time.Hour); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		look("before the rows were counted")
+		if _, err := raw.Exec("ANALYZE"); err != nil {
+			t.Fatal(err)
+		}
+		look("after")
 	})
 }
 

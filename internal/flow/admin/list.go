@@ -87,8 +87,10 @@ func (f *Flow) Users(ctx context.Context, s prove.Signed, q store.UserQuery, pag
 	if l.Total, err = r.CountUsers(s.Identity.Account, store.UserQuery{Now: q.Now}); err != nil {
 		return l, err
 	}
-	if l.Matching, err = r.CountUsers(s.Identity.Account, q); err != nil {
-		return l, err
+	if l.Matching = l.Total; !q.Everybody() {
+		if l.Matching, err = r.CountUsers(s.Identity.Account, q); err != nil {
+			return l, err
+		}
 	}
 	l.Size, l.Pages = q.Limit, max(1, (l.Matching+q.Limit-1)/q.Limit)
 	l.Page = min(max(1, page), l.Pages)
