@@ -99,7 +99,6 @@ type attempt struct {
 	device  string // id of the known device
 	network string
 	budget  throttle.Budget // as charged
-	version int64           // of the row that holds it
 	charge  throttle.Charge
 	price   int
 
@@ -224,7 +223,6 @@ func (p *Prover) chargeUnknown(tx *store.Tx, v Visitor, i account.Identity, cere
 		return errors.Join(err, tx.Uncount(a.network))
 	}
 	a.budget, a.charge = b.Charge(tx.Now)
-	a.version = version + 1
 	return tx.SaveBudget(i.Account, i.ID, a.budget, version)
 }
 
@@ -237,7 +235,7 @@ func (p *Prover) settle(tx *store.Tx, v Visitor, i account.Identity, a attempt, 
 		return nil
 	}
 	if right {
-		if err := tx.RefundBudget(i.Account, i.ID, a.budget, a.version, a.charge); err != nil {
+		if err := tx.RefundBudget(i.Account, i.ID, a.charge); err != nil {
 			return err
 		}
 		return tx.Uncount(a.network)

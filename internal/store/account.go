@@ -135,8 +135,7 @@ func (tx *Tx) SetLocale(id account.IdentityID, locale string) error {
 // and notes whether that is long enough to be the only factor; it changes
 // nothing when the password itself was changed meanwhile.
 func (tx *Tx) SetPasswordHash(id account.IdentityID, from, to string, alone bool) error {
-	_, err := tx.exec("UPDATE identity SET password_hash = $3, password_alone = $4 WHERE id = $1 AND password_hash = $2", id, from, to, flag(alone))
-	return err
+	return tx.later("UPDATE identity SET password_hash = $3, password_alone = $4 WHERE id = $1 AND password_hash = $2", id, from, to, flag(alone))
 }
 
 // SetPassword gives the identity a new password: whoever knew the one before
@@ -156,20 +155,20 @@ func (tx *Tx) RaiseEpoch(id account.IdentityID, keep string) (int64, error) {
 	if err := tx.row("UPDATE identity SET epoch = epoch + 1 WHERE id = $1 RETURNING epoch", []any{id}, &epoch); err != nil {
 		return 0, err
 	}
-	if _, err := tx.exec("DELETE FROM session WHERE identity_id = $1 AND id <> $2", id, keep); err != nil {
+	if err := tx.later("DELETE FROM session WHERE identity_id = $1 AND id <> $2", id, keep); err != nil {
 		return 0, err
 	}
-	if _, err := tx.exec("DELETE FROM remembered_device WHERE identity_id = $1", id); err != nil {
+	if err := tx.later("DELETE FROM remembered_device WHERE identity_id = $1", id); err != nil {
 		return 0, err
 	}
-	if _, err := tx.exec("UPDATE session SET epoch = $3, remembered = '' WHERE identity_id = $1 AND id = $2", id, keep, epoch); err != nil {
+	if err := tx.later("UPDATE session SET epoch = $3, remembered = '' WHERE identity_id = $1 AND id = $2", id, keep, epoch); err != nil {
 		return 0, err
 	}
 	// Codes that this session has not yet called saved are not lost to a change of its own.
-	if _, err := tx.exec("DELETE FROM ceremony WHERE identity_id = $1 AND id <> $3 AND NOT (kind = $2 AND session_id = $3)", id, ceremony.Codes, keep); err != nil {
+	if err := tx.later("DELETE FROM ceremony WHERE identity_id = $1 AND id <> $3 AND NOT (kind = $2 AND session_id = $3)", id, ceremony.Codes, keep); err != nil {
 		return 0, err
 	}
-	if _, err := tx.exec("UPDATE ceremony SET epoch = $3 WHERE identity_id = $1 AND id = $2", id, keep, epoch); err != nil {
+	if err := tx.later("UPDATE ceremony SET epoch = $3 WHERE identity_id = $1 AND id = $2", id, keep, epoch); err != nil {
 		return 0, err
 	}
 	tx.revoked(id)
@@ -178,8 +177,7 @@ func (tx *Tx) RaiseEpoch(id account.IdentityID, keep string) (int64, error) {
 
 // VoidSetupLinks makes every set-up link there is useless.
 func (tx *Tx) VoidSetupLinks() error {
-	_, err := tx.exec("UPDATE setup_link SET used_at = $1 WHERE used_at = 0", micros(tx.Now))
-	return err
+	return tx.later("UPDATE setup_link SET used_at = $1 WHERE used_at = 0", micros(tx.Now))
 }
 
 // AddSetupLink keeps the hash of a set-up link and voids the ones before it.

@@ -42,10 +42,9 @@ func (r *Reader) ActivationByToken(hash []byte) (Activation, error) {
 // SetActivation keeps a phone to be activated, in place of the one before: its
 // link is void.
 func (tx *Tx) SetActivation(a Activation) error {
-	_, err := tx.exec(`INSERT INTO activation (account_id, identity_id, id, number, token_hash, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	return tx.later(`INSERT INTO activation (account_id, identity_id, id, number, token_hash, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (account_id, identity_id) DO UPDATE SET id = $3, number = $4, token_hash = $5, created_by = $6, created_at = $7, expires_at = $8`,
 		a.Account, a.Identity, a.ID, a.Number, a.Hash, a.By, micros(a.CreatedAt), micros(a.ExpiresAt))
-	return err
 }
 
 // EndActivation uses up the link of a phone, or withdraws it; gone is returned

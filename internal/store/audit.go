@@ -74,7 +74,7 @@ func (tx *Tx) append(events []audit.Event) error {
 			return err
 		}
 		l := e.Lookup()
-		if _, err := tx.exec("INSERT INTO audit_event (account_id, "+lookups+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+		if err := tx.later("INSERT INTO audit_event (account_id, "+lookups+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
 			e.Account, e.Seq, l.Identity, l.Name, l.At, l.Actor, l.ActorName, l.Address, l.Request, l.Refused, l.Method, content, hash); err != nil {
 			return err
 		}
@@ -87,7 +87,9 @@ func (tx *Tx) append(events []audit.Event) error {
 	if err != nil {
 		return err
 	}
-	return tx.one(errLost, "UPDATE audit_head SET seq = $2, hash = $3, key_id = $4, mac = $5 WHERE account_id = $1 AND seq = $6", account, seq, hash, keyID, mac, was)
+	// The row is locked. Where it were not, who was first has the number of the
+	// first event, and everything is refused.
+	return tx.later("UPDATE audit_head SET seq = $2, hash = $3, key_id = $4, mac = $5 WHERE account_id = $1 AND seq = $6", account, seq, hash, keyID, mac, was)
 }
 
 // named gives an event that concerns a RAM user the name that such have.

@@ -241,7 +241,6 @@ func (r *Reader) AuditCheck(a account.ID) (c AuditCheck, err error) {
 
 // SetAuditCheck keeps what a look has found.
 func (tx *Tx) SetAuditCheck(a account.ID, c AuditCheck) error {
-	_, err := tx.exec(`INSERT INTO audit_check (account_id, seq, broken, checked_at) VALUES ($1, $2, $3, $4)
+	return tx.later(`INSERT INTO audit_check (account_id, seq, broken, checked_at) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (account_id) DO UPDATE SET seq = $2, broken = $3, checked_at = $4`, a, c.Seq, c.Broken, micros(c.At))
-	return err
 }

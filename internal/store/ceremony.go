@@ -29,10 +29,9 @@ func (tx *Tx) AddCeremony(c ceremony.Ceremony) error {
 		return err
 	}
 	s := tx.db.config.Keys.Seal(privatePlace(c.ID), private)
-	_, err = tx.exec(`INSERT INTO ceremony (id, kind, account_id, identity_id, epoch, token_hash, session_id, proofs, tries_left, return_to, action, key_id, private, created_at, expires_at)
+	return tx.later(`INSERT INTO ceremony (id, kind, account_id, identity_id, epoch, token_hash, session_id, proofs, tries_left, return_to, action, key_id, private, created_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
 		c.ID, c.Kind, c.Account, c.Identity, c.Epoch, c.TokenHash, c.Session, string(proofs), c.TriesLeft, c.ReturnTo, string(action), s.KeyID, s.Box, micros(c.CreatedAt), micros(c.ExpiresAt))
-	return err
 }
 
 const ceremonyColumns = "id, kind, account_id, identity_id, epoch, token_hash, session_id, proofs, tries_left, return_to, action, key_id, private, created_at, expires_at"
@@ -101,7 +100,7 @@ func (tx *Tx) SpendTry(id string, gone error) error {
 // sent so far: they belong to what it held before. gone is returned when it
 // was finished meanwhile.
 func (tx *Tx) SavePrivate(id string, p ceremony.Private, gone error) error {
-	if _, err := tx.exec("DELETE FROM sent_code WHERE ceremony_id = $1", id); err != nil {
+	if err := tx.later("DELETE FROM sent_code WHERE ceremony_id = $1", id); err != nil {
 		return err
 	}
 	return tx.AddPrivate(id, p, gone)
@@ -140,15 +139,13 @@ func (tx *Tx) EndCeremony(id string, gone error) error {
 
 // DropCeremonies ends every ceremony of the kind in the session.
 func (tx *Tx) DropCeremonies(kind ceremony.Kind, session string) error {
-	_, err := tx.exec("DELETE FROM ceremony WHERE kind = $1 AND session_id = $2", kind, session)
-	return err
+	return tx.later("DELETE FROM ceremony WHERE kind = $1 AND session_id = $2", kind, session)
 }
 
 // TrimCeremonies ends the oldest ceremonies of the kind in the session, so that
 // it has fewer than most: pages that are open side by side each have one.
 func (tx *Tx) TrimCeremonies(kind ceremony.Kind, session string, most int) error {
-	_, err := tx.exec("DELETE FROM ceremony WHERE kind = $1 AND session_id = $2 AND id NOT IN (SELECT id FROM ceremony WHERE kind = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3)", kind, session, most-1)
-	return err
+	return tx.later("DELETE FROM ceremony WHERE kind = $1 AND session_id = $2 AND id NOT IN (SELECT id FROM ceremony WHERE kind = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3)", kind, session, most-1)
 }
 
 // AddSentCode keeps the MAC of a code that is about to be sent.
@@ -158,9 +155,8 @@ func (tx *Tx) AddSentCode(c ceremony.Code, code string) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec("INSERT INTO sent_code (id, ceremony_id, method, digits, key_id, mac, created_at, expires_at, message_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+	return tx.later("INSERT INTO sent_code (id, ceremony_id, method, digits, key_id, mac, created_at, expires_at, message_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 		c.ID, c.Ceremony, c.Method, c.Digits, c.KeyID, mac, micros(c.CreatedAt), micros(c.ExpiresAt), c.Message)
-	return err
 }
 
 func (r *Reader) codeMAC(key uint32, ceremonyID, code string) ([]byte, error) {

@@ -33,10 +33,9 @@ func (tx *Tx) SetEnrolment(a account.ID, i account.IdentityID, e Enrolment) erro
 	if len(e.CancelHash) > 0 {
 		cancel = e.CancelHash
 	}
-	_, err := tx.exec(`INSERT INTO enrolment (account_id, identity_id, kind, ticket_hash, cancel_hash, created_at, opens_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	return tx.later(`INSERT INTO enrolment (account_id, identity_id, kind, ticket_hash, cancel_hash, created_at, opens_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (account_id, identity_id, kind) DO UPDATE SET ticket_hash = $4, cancel_hash = $5, created_at = $6, opens_at = $7, expires_at = $8`,
 		a, i, e.Kind, e.TicketHash, cancel, micros(e.CreatedAt), micros(e.OpensAt), micros(e.ExpiresAt))
-	return err
 }
 
 const enrolmentColumns = "kind, ticket_hash, cancel_hash, created_at, opens_at, expires_at"

@@ -68,7 +68,7 @@ func (tx *Tx) RemoveVirtualMFA(a account.ID, i account.IdentityID, device string
 
 // ReplaceRecoveryCodes voids the codes there are and keeps the hashes given.
 func (tx *Tx) ReplaceRecoveryCodes(a account.ID, i account.IdentityID, hashes [][]byte) error {
-	if _, err := tx.exec("DELETE FROM recovery_code WHERE account_id = $1 AND identity_id = $2", a, i); err != nil {
+	if err := tx.later("DELETE FROM recovery_code WHERE account_id = $1 AND identity_id = $2", a, i); err != nil {
 		return err
 	}
 	if len(hashes) == 0 {
@@ -79,8 +79,7 @@ func (tx *Tx) ReplaceRecoveryCodes(a account.ID, i account.IdentityID, hashes []
 		args = append(args, h)
 		rows[n] = fmt.Sprintf("($1, $2, $%d, $3, 0)", len(args))
 	}
-	_, err := tx.exec("INSERT INTO recovery_code (account_id, identity_id, code_hash, created_at, used_at) VALUES "+strings.Join(rows, ", "), args...)
-	return err
+	return tx.later("INSERT INTO recovery_code (account_id, identity_id, code_hash, created_at, used_at) VALUES "+strings.Join(rows, ", "), args...)
 }
 
 // RecoveryCodesLeft returns how many unused codes there are, and when the set was made.
@@ -92,8 +91,7 @@ func (r *Reader) RecoveryCodesLeft(a account.ID, i account.IdentityID) (left int
 
 // RecoveryCodesSaved notes that the identity has its codes in hand.
 func (tx *Tx) RecoveryCodesSaved(a account.ID, i account.IdentityID) error {
-	_, err := tx.exec("UPDATE recovery_code SET saved_at = $3 WHERE account_id = $1 AND identity_id = $2", a, i, micros(tx.Now))
-	return err
+	return tx.later("UPDATE recovery_code SET saved_at = $3 WHERE account_id = $1 AND identity_id = $2", a, i, micros(tx.Now))
 }
 
 // AnyUnsavedCode reports whether there are unused codes that were never called saved.

@@ -32,10 +32,9 @@ type Link struct {
 
 // AddLink keeps the hash of a link's token.
 func (tx *Tx) AddLink(hash []byte, l Link) error {
-	_, err := tx.exec(`INSERT INTO mail_link (token_hash, kind, account_id, identity_id, epoch, event, address, user_agent, created_at, expires_at, used_at)
+	return tx.later(`INSERT INTO mail_link (token_hash, kind, account_id, identity_id, epoch, event, address, user_agent, created_at, expires_at, used_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0)`,
 		hash, l.Kind, l.Account, l.Identity, l.Epoch, l.Event, l.Address, audit.Clip(l.UserAgent, audit.AgentMaxBytes), micros(tx.Now), micros(l.ExpiresAt))
-	return err
 }
 
 // Link returns the link whose token has the hash given, also when it was used
@@ -56,14 +55,12 @@ func (tx *Tx) UseLink(kind LinkKind, hash []byte, used error) error {
 
 // VoidLinks makes every unused link of the kind that the identity has useless.
 func (tx *Tx) VoidLinks(i account.IdentityID, kind LinkKind) error {
-	_, err := tx.exec("UPDATE mail_link SET used_at = $3 WHERE identity_id = $1 AND kind = $2 AND used_at = 0", i, kind, micros(tx.Now))
-	return err
+	return tx.later("UPDATE mail_link SET used_at = $3 WHERE identity_id = $1 AND kind = $2 AND used_at = 0", i, kind, micros(tx.Now))
 }
 
 // DropLink takes out a link that nobody got.
 func (tx *Tx) DropLink(hash []byte) error {
-	_, err := tx.exec("DELETE FROM mail_link WHERE token_hash = $1", hash)
-	return err
+	return tx.later("DELETE FROM mail_link WHERE token_hash = $1", hash)
 }
 
 // Distrust notes that somebody else was there, as its owner says: the next
@@ -103,9 +100,8 @@ func (tx *Tx) CountForDigest(a account.ID, i account.IdentityID, kind, address s
 	if places >= digestPlaces {
 		address = ""
 	}
-	_, err := tx.exec(`INSERT INTO notice_digest AS d (account_id, identity_id, kind, address, counted, first_at, last_at, due_at) VALUES ($1, $2, $3, $4, 1, $5, $5, $6)
+	return tx.later(`INSERT INTO notice_digest AS d (account_id, identity_id, kind, address, counted, first_at, last_at, due_at) VALUES ($1, $2, $3, $4, 1, $5, $5, $6)
 		ON CONFLICT (account_id, identity_id, kind, address) DO UPDATE SET counted = d.counted + 1, last_at = $5`, a, i, kind, address, micros(tx.Now), micros(due))
-	return err
 }
 
 // DueDigests returns identities and kinds of which a digest is due.

@@ -215,7 +215,10 @@ func TestAPoolOfLostConnectionsRefusesNobody(t *testing.T) {
 		var all sync.WaitGroup
 		all.Add(many)
 		storetest.Parallel(many, func(int) error {
-			return write(w, func(*store.Tx) error {
+			return write(w, func(tx *store.Tx) error {
+				if _, err := tx.Peek().Identity(i.ID); err != nil {
+					return err
+				}
 				all.Done()
 				all.Wait()
 				return nil
@@ -242,9 +245,11 @@ func TestConnectionsThatAreLostUnseenRefuseNobody(t *testing.T) {
 	w := storetest.New(t, storetest.Postgres)
 	i := addOwner(t, w, "a@example.com")
 	for name, ask := range map[string]func(r *store.Reader, w *storetest.World) error{
-		"a read":  func(r *store.Reader, _ *storetest.World) error { return failure(r.Identity(i.ID)) },
-		"a list":  func(r *store.Reader, _ *storetest.World) error { return failure(r.Sessions(i.Account, i.ID)) },
-		"a write": func(_ *store.Reader, w *storetest.World) error { return write(w, func(*store.Tx) error { return nil }) },
+		"a read": func(r *store.Reader, _ *storetest.World) error { return failure(r.Identity(i.ID)) },
+		"a list": func(r *store.Reader, _ *storetest.World) error { return failure(r.Sessions(i.Account, i.ID)) },
+		"a write": func(_ *store.Reader, w *storetest.World) error {
+			return write(w, func(tx *store.Tx) error { return tx.SeeSessions([]string{"x"}) })
+		},
 	} {
 		there, link := node(t, w)
 		const many = 8
@@ -252,7 +257,10 @@ func TestConnectionsThatAreLostUnseenRefuseNobody(t *testing.T) {
 			var all sync.WaitGroup
 			all.Add(many)
 			storetest.Parallel(many, func(int) error {
-				return write(&storetest.World{DB: there}, func(*store.Tx) error {
+				return write(&storetest.World{DB: there}, func(tx *store.Tx) error {
+					if _, err := tx.Peek().Identity(i.ID); err != nil {
+						return err
+					}
 					all.Done()
 					all.Wait()
 					return nil

@@ -36,17 +36,15 @@ func (tx *Tx) AddMessage(m message.Message) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO outbox (id, account_id, channel, kind, key_id, sealed, state, attempts, created_at, expires_at, next_at, sent_at, last_error)
+	tx.OnDone(tx.db.wake)
+	return tx.later(`INSERT INTO outbox (id, account_id, channel, kind, key_id, sealed, state, attempts, created_at, expires_at, next_at, sent_at, last_error)
 		VALUES ($1, $2, $3, $4, $5, $6, 'queued', 0, $7, $8, $7, 0, '')`,
 		id, m.Account, m.Channel, m.Kind, s.KeyID, s.Box, micros(tx.Now), micros(m.ExpiresAt))
-	tx.OnDone(tx.db.wake)
-	return err
 }
 
 // DropMessage takes out a message that nobody is to get.
 func (tx *Tx) DropMessage(id string) error {
-	_, err := tx.exec("DELETE FROM outbox WHERE id = $1 AND state = 'queued' AND attempts = 0", id)
-	return err
+	return tx.later("DELETE FROM outbox WHERE id = $1 AND state = 'queued' AND attempts = 0", id)
 }
 
 // seal closes the letter of a message.
@@ -149,8 +147,7 @@ func (tx *Tx) refund(id string) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec("UPDATE outbox SET key_id = $2, sealed = $3 WHERE id = $1", id, sealed.KeyID, sealed.Box)
-	return err
+	return tx.later("UPDATE outbox SET key_id = $2, sealed = $3 WHERE id = $1", id, sealed.KeyID, sealed.Box)
 }
 
 // Outcome says how far a message has come, and how often it was tried.

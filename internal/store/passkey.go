@@ -122,8 +122,7 @@ func (tx *Tx) UsePasskey(id string, before, after uint32, backedUp bool, from, a
 
 // MarkCopied notes that the counter of one went back: there may be two of it.
 func (tx *Tx) MarkCopied(id string) error {
-	_, err := tx.exec("UPDATE passkey SET copied_at = $2 WHERE id = $1", id, micros(tx.Now))
-	return err
+	return tx.later("UPDATE passkey SET copied_at = $2 WHERE id = $1", id, micros(tx.Now))
 }
 
 // RenamePasskey gives one another name; gone is returned when it is not there,
@@ -149,7 +148,7 @@ func (tx *Tx) PasskeyHandle(a account.ID, i account.IdentityID) ([]byte, error) 
 	if _, err := io.ReadFull(tx.db.config.Random, handle); err != nil {
 		return nil, fmt.Errorf("draw a user handle: %w", err)
 	}
-	if _, err := tx.exec(`INSERT INTO passkey_user (account_id, identity_id, handle) SELECT o.account_id, o.id, $3 FROM identity o WHERE o.account_id = $1 AND o.id = $2
+	if err := tx.later(`INSERT INTO passkey_user (account_id, identity_id, handle) SELECT o.account_id, o.id, $3 FROM identity o WHERE o.account_id = $1 AND o.id = $2
 		ON CONFLICT (identity_id) DO NOTHING`, a, i, handle); err != nil {
 		return nil, err
 	}
@@ -180,8 +179,7 @@ func (tx *Tx) AddChallenge(ceremonyID, purpose string, challenge []byte, expires
 	if err != nil || seq <= challengesKept {
 		return err
 	}
-	_, err = tx.exec("DELETE FROM passkey_challenge WHERE ceremony_id = $1 AND purpose = $2 AND seq <= $3", ceremonyID, purpose, seq-challengesKept)
-	return err
+	return tx.later("DELETE FROM passkey_challenge WHERE ceremony_id = $1 AND purpose = $2 AND seq <= $3", ceremonyID, purpose, seq-challengesKept)
 }
 
 // UseChallenge uses a challenge up; gone is returned when the ceremony gave

@@ -38,8 +38,7 @@ func (tx *Tx) AttachPhone(a account.ID, i account.IdentityID, old string, p Phon
 
 // UsePhone notes that a code sent to the phone came back.
 func (tx *Tx) UsePhone(a account.ID, i account.IdentityID) error {
-	_, err := tx.exec("UPDATE phone SET last_used_at = $3 WHERE account_id = $1 AND identity_id = $2", a, i, micros(tx.Now))
-	return err
+	return tx.later("UPDATE phone SET last_used_at = $3 WHERE account_id = $1 AND identity_id = $2", a, i, micros(tx.Now))
 }
 
 // RemovePhone takes the number off; gone is returned when it is not there.

@@ -65,9 +65,8 @@ func (r *Reader) Census(a account.ID, allowSMS bool) (c posture.Census, err erro
 // KeepCensus keeps how many users of an account are protected today; the last
 // count of a day stays.
 func (tx *Tx) KeepCensus(a account.ID, c posture.Census) error {
-	_, err := tx.exec(`INSERT INTO account_day (account_id, day, users, protected, resistant) VALUES ($1, $2, $3, $4, $5)
+	return tx.later(`INSERT INTO account_day (account_id, day, users, protected, resistant) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (account_id, day) DO UPDATE SET users = $3, protected = $4, resistant = $5`, a, posture.DayOf(tx.Now), c.Users, c.Protected, c.Resistant)
-	return err
 }
 
 // CountSignIns adds the sign-ins that were recorded since it was last called,
@@ -96,7 +95,7 @@ func (tx *Tx) CountSignIns(a account.ID, n int) (more bool, err error) {
 		return false, err
 	}
 	for at, count := range counted {
-		if _, err := tx.exec(`INSERT INTO signin_day AS d (account_id, day, outcome, counted) VALUES ($1, $2, $3, $4)
+		if err := tx.later(`INSERT INTO signin_day AS d (account_id, day, outcome, counted) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (account_id, day, outcome) DO UPDATE SET counted = d.counted + $4`, a, at.day, at.outcome, count); err != nil {
 			return false, err
 		}

@@ -22,8 +22,7 @@ func (tx *Tx) ClearProfile(a account.ID, id account.IdentityID, gone error) erro
 	if err := tx.one(gone, "UPDATE identity SET password_hash = '', password_changed_at = 0, password_alone = 0 WHERE account_id = $1 AND id = $2", a, id); err != nil {
 		return err
 	}
-	_, err := tx.exec("DELETE FROM password_history WHERE account_id = $1 AND identity_id = $2", a, id)
-	return err
+	return tx.later("DELETE FROM password_history WHERE account_id = $1 AND identity_id = $2", a, id)
 }
 
 // PasswordHistory returns the hashes of the last n passwords before the
@@ -60,8 +59,7 @@ func (tx *Tx) SetUserPassword(i account.Identity, hash string, alone bool, keep 
 			return err
 		}
 	}
-	_, err = tx.exec("DELETE FROM password_history WHERE account_id = $1 AND identity_id = $2 AND seq <= $3", i.Account, i.ID, last-int64(keep))
-	return err
+	return tx.later("DELETE FROM password_history WHERE account_id = $1 AND identity_id = $2 AND seq <= $3", i.Account, i.ID, last-int64(keep))
 }
 
 // SignedIn notes that the identity has signed in now.

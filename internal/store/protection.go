@@ -55,9 +55,8 @@ func (tx *Tx) SetProtection(a account.ID, p policy.Protection) error {
 	for n, s := range p.Scenarios {
 		words[n] = string(s)
 	}
-	_, err := tx.exec(`INSERT INTO account_protection (account_id, scenarios, method, since, changed_at) VALUES ($1, $2, $3, $4, $4)
+	return tx.later(`INSERT INTO account_protection (account_id, scenarios, method, since, changed_at) VALUES ($1, $2, $3, $4, $4)
 		ON CONFLICT (account_id) DO UPDATE SET scenarios = $2, method = $3, changed_at = $4`, a, strings.Join(words, " "), p.Method, micros(tx.Now))
-	return err
 }
 
 // RemoveProtection turns protection off; gone is returned when it was not on.

@@ -32,9 +32,8 @@ func (tx *Tx) RememberDevice(d session.RememberedDevice, series, secret []byte) 
 	if epoch != tx.policyEpoch(d.Account) {
 		return errLost
 	}
-	_, err := tx.exec("INSERT INTO remembered_device ("+rememberedColumns+", series_hash, token_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $6, $8, $9, $10, $11)",
+	return tx.later("INSERT INTO remembered_device ("+rememberedColumns+", series_hash, token_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $6, $8, $9, $10, $11)",
 		d.Account, d.Identity, d.ID, d.Epoch, d.Session, micros(tx.Now), micros(d.ExpiresAt), d.Address, d.UserAgent, series, secret)
-	return err
 }
 
 // RememberedDevice returns the device of a series, whosever it is and whether
@@ -50,7 +49,7 @@ func (tx *Tx) RememberedDevice(series []byte) (d session.RememberedDevice, secre
 // UseRemembered gives a remembered device another secret in place of the one
 // that was shown. When it lasts until is not touched.
 func (tx *Tx) UseRemembered(d session.RememberedDevice, from, to []byte) error {
-	return tx.one(errLost, `UPDATE remembered_device SET token_hash = $3, last_used_at = $4, session_id = $5, address = $6, user_agent = $7
+	return tx.oneLater(errLost, `UPDATE remembered_device SET token_hash = $3, last_used_at = $4, session_id = $5, address = $6, user_agent = $7
 		WHERE id = $1 AND token_hash = $2 AND expires_at > $4`, d.ID, from, to, micros(tx.Now), d.Session, d.Address, d.UserAgent)
 }
 
@@ -85,8 +84,7 @@ func (tx *Tx) ForgetRemembered(i account.IdentityID, id string, gone error) erro
 		return err
 	}
 	tx.revoked(i)
-	_, err := tx.exec("DELETE FROM session WHERE identity_id = $1 AND remembered = $2", i, id)
-	return err
+	return tx.later("DELETE FROM session WHERE identity_id = $1 AND remembered = $2", i, id)
 }
 
 // ForgetAllRemembered forgets every remembered device of an identity, ends the

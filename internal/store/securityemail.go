@@ -39,8 +39,7 @@ func (tx *Tx) BindSecurityEmail(a account.ID, i account.IdentityID, old string, 
 
 // UseSecurityEmail notes that a code sent there came back.
 func (tx *Tx) UseSecurityEmail(a account.ID, i account.IdentityID) error {
-	_, err := tx.exec("UPDATE security_email SET last_used_at = $3 WHERE account_id = $1 AND identity_id = $2", a, i, micros(tx.Now))
-	return err
+	return tx.later("UPDATE security_email SET last_used_at = $3 WHERE account_id = $1 AND identity_id = $2", a, i, micros(tx.Now))
 }
 
 // RemoveSecurityEmail unbinds it; gone is returned when it is not there.

@@ -20,10 +20,9 @@ func (tx *Tx) AddSession(s session.Session, hash []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO session (id, account_id, identity_id, epoch, token_hash, proofs, created_at, last_seen_at, expires_at, address, user_agent, unusual, remembered, policy_epoch)
+	return tx.later(`INSERT INTO session (id, account_id, identity_id, epoch, token_hash, proofs, created_at, last_seen_at, expires_at, address, user_agent, unusual, remembered, policy_epoch)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10, $11, $12, COALESCE(NULLIF(CAST($13 AS BIGINT), -1), (SELECT a.policy_epoch FROM account a WHERE a.id = $2), 0))`,
 		s.ID, s.Account, s.Identity, s.Epoch, hash, string(proofs), micros(s.CreatedAt), micros(s.ExpiresAt), s.Address, s.UserAgent, s.Unusual, s.Remembered, tx.policyEpoch(s.Account))
-	return err
 }
 
 // policyEpoch is that of the settings which this write has decided by, if it
@@ -145,8 +144,7 @@ func (tx *Tx) RecheckSessions(i account.IdentityID) error {
 		return err
 	}
 	tx.revoked(i)
-	_, err := tx.exec("UPDATE session SET policy_epoch = -1 WHERE identity_id = $1", i)
-	return err
+	return tx.later("UPDATE session SET policy_epoch = -1 WHERE identity_id = $1", i)
 }
 
 // HoldSession notes that a session meets what its account asks, and until when
@@ -165,9 +163,8 @@ func (tx *Tx) HoldSession(id string, expires time.Time) error {
 
 // AddVerification keeps a verification made in a session.
 func (tx *Tx) AddVerification(sessionID string, g policy.Given) error {
-	_, err := tx.exec("INSERT INTO verification (id, session_id, scenario, action, target, method, given_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+	return tx.later("INSERT INTO verification (id, session_id, scenario, action, target, method, given_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
 		g.ID, sessionID, g.Scenario, g.Action, g.Target, g.Method, micros(g.At))
-	return err
 }
 
 // Verifications returns those of a session that are not older than since.

@@ -36,8 +36,7 @@ func (tx *Tx) SetSettings(a account.ID, s account.Settings) error {
 	if err := tx.one(ErrNoRow, "UPDATE account SET policy_epoch = policy_epoch + 1 WHERE id = $1", a); err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO account_settings (account_id, content, idle_users, changed_at) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (account_id) DO UPDATE SET content = $2, idle_users = $3, changed_at = $4`, a, string(content), s.IdleUsers, micros(tx.Now))
 	tx.revokedAll(a)
-	return err
+	return tx.later(`INSERT INTO account_settings (account_id, content, idle_users, changed_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (account_id) DO UPDATE SET content = $2, idle_users = $3, changed_at = $4`, a, string(content), s.IdleUsers, micros(tx.Now))
 }

@@ -206,6 +206,7 @@ func (db *DB) fault(err error) error {
 // A Tx is one write under way. Its time stands still.
 type Tx struct {
 	Reader
+	t      engine.Transaction
 	Now    time.Time
 	Actor  audit.Actor
 	events []audit.Event // in their order
@@ -256,6 +257,9 @@ func (db *DB) write(ctx context.Context, actor audit.Actor, begin begin, f func(
 	broken := 0
 	for try := 1; ; try++ {
 		err := db.writeOnce(ctx, actor, begin, f)
+		if try <= db.engine.Most() && db.engine.NotBegun(err) {
+			continue
+		}
 		if broken < reconnections && db.engine.Broken(err) {
 			broken++
 			continue
@@ -285,7 +289,7 @@ func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, begin begin, f f
 	}
 	defer func() { _ = t.Rollback() }()
 	now := db.config.Now()
-	tx := &Tx{Reader: Reader{db: db, ctx: ctx, q: t, at: now, epochs: map[account.ID]int64{}}, Now: now, Actor: actor}
+	tx := &Tx{Reader: Reader{db: db, ctx: ctx, q: t, at: now, epochs: map[account.ID]int64{}}, t: t, Now: now, Actor: actor}
 	if err := f(tx); err != nil {
 		return err
 	}
@@ -370,6 +374,15 @@ func (tx *Tx) exec(query string, args ...any) (int64, error) {
 		return 0, err
 	}
 	return res.RowsAffected()
+}
+
+// later runs a statement of which the write waits to hear nothing.
+func (tx *Tx) later(query string, args ...any) error { return tx.oneLater(nil, query, args...) }
+
+// oneLater is one, where refused need not be known before the next statement.
+func (tx *Tx) oneLater(refused error, query string, args ...any) error {
+	ctx, patience := tx.db.engine.Patient(tx.ctx)
+	return patience.End(tx.t.Later(ctx, refused, query, args...))
 }
 
 // one runs a statement that must change exactly one row; refused is returned

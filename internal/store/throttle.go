@@ -49,26 +49,21 @@ func (r *Reader) budget(a account.ID, i account.IdentityID, now time.Time, numbe
 // whole write is tried again.
 func (tx *Tx) SaveBudget(a account.ID, i account.IdentityID, b throttle.Budget, version int64) error {
 	if version == 0 {
-		return tx.one(errLost, `INSERT INTO guess_budget (account_id, identity_id, tries_left, refilled_at, fails, fails_since, password_refill_at, version)
+		return tx.oneLater(errLost, `INSERT INTO guess_budget (account_id, identity_id, tries_left, refilled_at, fails, fails_since, password_refill_at, version)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, 1) ON CONFLICT (account_id, identity_id) DO NOTHING`,
 			a, i, b.Left, micros(b.RefilledAt), b.Fails, micros(b.FailsSince), micros(b.PasswordRefillAt))
 	}
-	return tx.one(errLost, `UPDATE guess_budget SET tries_left = $3, refilled_at = $4, fails = $5, fails_since = $6, password_refill_at = $7, version = version + 1
+	return tx.oneLater(errLost, `UPDATE guess_budget SET tries_left = $3, refilled_at = $4, fails = $5, fails_since = $6, password_refill_at = $7, version = version + 1
 		WHERE account_id = $1 AND identity_id = $2 AND version = $8`,
 		a, i, b.Left, micros(b.RefilledAt), b.Fails, micros(b.FailsSince), micros(b.PasswordRefillAt), version)
 }
 
-// RefundBudget gives a charge back to the budget that was b at version, or to
-// what it is by now.
-func (tx *Tx) RefundBudget(a account.ID, i account.IdentityID, b throttle.Budget, version int64, c throttle.Charge) error {
-	err := tx.SaveBudget(a, i, b.Refund(c), version)
-	if !errors.Is(err, errLost) {
-		return err
-	}
-	if b, version, err = tx.Budget(a, i); err != nil {
-		return err
-	}
-	return tx.SaveBudget(a, i, b.Refund(c), version)
+// RefundBudget is throttle.Budget.Refund of the budget as it is by now: whoever
+// has charged it since keeps what that cost.
+func (tx *Tx) RefundBudget(a account.ID, i account.IdentityID, c throttle.Charge) error {
+	return tx.later(`UPDATE guess_budget SET tries_left = CASE WHEN tries_left < $4 THEN tries_left + $3 ELSE tries_left END,
+		fails = CASE WHEN fails > 0 THEN fails - 1 ELSE 0 END, version = version + 1 WHERE account_id = $1 AND identity_id = $2`,
+		a, i, flag(c.TookToken), throttle.BudgetSize)
 }
 
 // Count counts one more in the window of a scope, unless it already holds
@@ -91,31 +86,27 @@ func (tx *Tx) Count(scope string, limit int, window time.Duration) (ok bool, wai
 
 // Uncount takes one back.
 func (tx *Tx) Uncount(scope string) error {
-	_, err := tx.exec("UPDATE throttle_window SET counted = counted - 1 WHERE scope = $1 AND counted > 0", scope)
-	return err
+	return tx.later("UPDATE throttle_window SET counted = counted - 1 WHERE scope = $1 AND counted > 0", scope)
 }
 
 // UncountSince takes one back that was counted at the time given, unless
 // another window has begun since.
 func (tx *Tx) UncountSince(scope string, at time.Time) error {
-	_, err := tx.exec("UPDATE throttle_window SET counted = counted - 1 WHERE scope = $1 AND counted > 0 AND started_at <= $2", scope, micros(at))
-	return err
+	return tx.later("UPDATE throttle_window SET counted = counted - 1 WHERE scope = $1 AND counted > 0 AND started_at <= $2", scope, micros(at))
 }
 
 // Hold has the window of a scope end d from now, whatever it holds.
 func (tx *Tx) Hold(scope string, d time.Duration) error {
-	_, err := tx.exec(`INSERT INTO throttle_window AS w (scope, started_at, ends_at, counted) VALUES ($1, $2, $3, 1)
+	return tx.later(`INSERT INTO throttle_window AS w (scope, started_at, ends_at, counted) VALUES ($1, $2, $3, 1)
 		ON CONFLICT (scope) DO UPDATE SET
 			counted = CASE WHEN w.ends_at <= $2 OR w.counted < 1 THEN 1 ELSE w.counted END,
 			started_at = CASE WHEN w.ends_at <= $2 THEN $2 ELSE w.started_at END,
 			ends_at = $3`, scope, micros(tx.Now), micros(tx.Now.Add(d)))
-	return err
 }
 
 // ClearCount forgets the window of a scope.
 func (tx *Tx) ClearCount(scope string) error {
-	_, err := tx.exec("DELETE FROM throttle_window WHERE scope = $1", scope)
-	return err
+	return tx.later("DELETE FROM throttle_window WHERE scope = $1", scope)
 }
 
 // Counted returns how much the running window of a scope holds, and when it ends.
@@ -183,21 +174,19 @@ func (tx *Tx) ReplayedDevice(i account.IdentityID, hash []byte) (session.KnownDe
 
 // AddKnownDevice keeps a new device.
 func (tx *Tx) AddKnownDevice(d session.KnownDevice, hash []byte) error {
-	_, err := tx.exec("INSERT INTO known_device (account_id, identity_id, id, token_hash, fails, created_at, last_used_at) VALUES ($1, $2, $3, $4, 0, $5, $5)",
+	return tx.later("INSERT INTO known_device (account_id, identity_id, id, token_hash, fails, created_at, last_used_at) VALUES ($1, $2, $3, $4, 0, $5, $5)",
 		d.Account, d.Identity, d.ID, hash, micros(tx.Now))
-	return err
 }
 
 // RotateKnownDevice gives a device a new cookie and clears its failures; the
 // old cookie is remembered, so that its return is noticed.
 func (tx *Tx) RotateKnownDevice(id string, hash []byte) error {
-	return tx.one(errLost, "UPDATE known_device SET previous_hash = token_hash, token_hash = $2, fails = 0, last_used_at = $3 WHERE id = $1", id, hash, micros(tx.Now))
+	return tx.oneLater(errLost, "UPDATE known_device SET previous_hash = token_hash, token_hash = $2, fails = 0, last_used_at = $3 WHERE id = $1", id, hash, micros(tx.Now))
 }
 
 // DropKnownDevice makes a device unknown.
 func (tx *Tx) DropKnownDevice(id string) error {
-	_, err := tx.exec("DELETE FROM known_device WHERE id = $1", id)
-	return err
+	return tx.later("DELETE FROM known_device WHERE id = $1", id)
 }
 
 // ChargeKnownDevice counts a try of the device; ok is false when it has had
@@ -209,14 +198,12 @@ func (tx *Tx) ChargeKnownDevice(id string) (ok bool, err error) {
 
 // RefundKnownDevice gives one try of the device back.
 func (tx *Tx) RefundKnownDevice(id string) error {
-	_, err := tx.exec("UPDATE known_device SET fails = fails - 1 WHERE id = $1 AND fails > 0", id)
-	return err
+	return tx.later("UPDATE known_device SET fails = fails - 1 WHERE id = $1 AND fails > 0", id)
 }
 
 // ClearKnownDevice forgets the failures of the device: its owner was right.
 func (tx *Tx) ClearKnownDevice(id string) error {
-	_, err := tx.exec("UPDATE known_device SET fails = 0 WHERE id = $1", id)
-	return err
+	return tx.later("UPDATE known_device SET fails = 0 WHERE id = $1", id)
 }
 
 // KnownDevices returns the browsers that are known of an identity, the one
@@ -266,7 +253,6 @@ func (r *Reader) SeenNetworks(a account.ID, i account.IdentityID, since time.Tim
 
 // SeeNetwork notes that the identity signs in from the network now.
 func (tx *Tx) SeeNetwork(a account.ID, i account.IdentityID, network string) error {
-	_, err := tx.exec(`INSERT INTO seen_network (account_id, identity_id, network, last_at) VALUES ($1, $2, $3, $4)
+	return tx.later(`INSERT INTO seen_network (account_id, identity_id, network, last_at) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (account_id, identity_id, network) DO UPDATE SET last_at = $4`, a, i, network, micros(tx.Now))
-	return err
 }

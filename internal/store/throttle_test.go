@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"countersign/internal/domain/account"
 	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
@@ -181,29 +182,23 @@ func TestABudgetReadBeforeAnotherWriteIsNotSaved(t *testing.T) {
 func TestChargesComeBackInAnyOrder(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, w *storetest.World) {
-		type charged struct {
-			b       throttle.Budget
-			version int64
-			charge  throttle.Charge
-		}
-		var all []charged
+		var all []throttle.Charge
 		for range 20 {
-			var c charged
+			var c throttle.Charge
 			mustWrite(t, w, func(tx *store.Tx) error {
 				b, version, err := tx.Budget("a", "i")
 				if err != nil {
 					return err
 				}
-				c.b, c.charge = b.Charge(tx.Now)
-				c.version = version + 1
-				return tx.SaveBudget("a", "i", c.b, version)
+				b, c = b.Charge(tx.Now)
+				return tx.SaveBudget("a", "i", b, version)
 			})
 			all = append(all, c)
 		}
 		first, last := all[0], all[len(all)-1]
-		refund := func(c charged) {
+		refund := func(c throttle.Charge) {
 			t.Helper()
-			mustWrite(t, w, func(tx *store.Tx) error { return tx.RefundBudget("a", "i", c.b, c.version, c.charge) })
+			mustWrite(t, w, func(tx *store.Tx) error { return tx.RefundBudget("a", "i", c) })
 		}
 		is := func(left, fails int) {
 			t.Helper()
@@ -217,14 +212,36 @@ func TestChargesComeBackInAnyOrder(t *testing.T) {
 		refund(first)
 		is(1, 18)
 		for _, err := range storetest.Parallel(18, func(n int) error {
-			c := all[n+1]
-			return write(w, func(tx *store.Tx) error { return tx.RefundBudget("a", "i", c.b, c.version, c.charge) })
+			return write(w, func(tx *store.Tx) error { return tx.RefundBudget("a", "i", all[n+1]) })
 		}) {
 			if err != nil {
 				t.Error(err)
 			}
 		}
 		is(throttle.BudgetSize, 0)
+	})
+}
+
+// The statement says what the rule says.
+func TestRefundsAreThoseOfTheRule(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, w *storetest.World) {
+		n := 0
+		for left := range throttle.BudgetSize + 1 {
+			for _, fails := range []int{0, 1, 7} {
+				for _, took := range []bool{false, true} {
+					n++
+					i := account.IdentityID(fmt.Sprint("i", n))
+					b, c := throttle.Budget{Left: left, Fails: fails, RefilledAt: w.Clock.Now(), FailsSince: w.Clock.Now()}, throttle.Charge{TookToken: took}
+					mustWrite(t, w, func(tx *store.Tx) error { return tx.SaveBudget("a", i, b, 0) })
+					mustWrite(t, w, func(tx *store.Tx) error { return tx.RefundBudget("a", i, c) })
+					got, version, err := w.Read(ctx()).Budget("a", i, w.Clock.Now())
+					if want := b.Refund(c); got != want || version != 2 || err != nil {
+						t.Errorf("%+v less %+v is %+v of version %d, want %+v, %v", b, c, got, version, want, err)
+					}
+				}
+			}
+		}
 	})
 }
 

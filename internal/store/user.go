@@ -57,7 +57,7 @@ func (tx *Tx) DeleteUser(a account.ID, id account.IdentityID) error {
 		return err
 	}
 	for _, table := range belongings {
-		if _, err := tx.exec("DELETE FROM "+table+" WHERE account_id = $1 AND identity_id = $2", a, id); err != nil {
+		if err := tx.later("DELETE FROM "+table+" WHERE account_id = $1 AND identity_id = $2", a, id); err != nil {
 			return err
 		}
 	}

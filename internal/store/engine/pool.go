@@ -26,3 +26,6 @@ func pool(d *sql.DB) Pool {
 	s := d.Stats()
 	return Pool{s.MaxOpenConnections, s.OpenConnections, s.InUse, s.WaitCount, s.WaitDuration}
 }
+
+// Most is how many connections there may be to write on.
+func (e *Engine) Most() int { return e.Write.Stats().MaxOpenConnections }

@@ -97,7 +97,7 @@ func (e *Engine) openPostgres(ctx context.Context, config Config) error {
 		e.patience = DefaultPatience
 	}
 	e.connect = c
-	d := sql.OpenDB(stdlib.GetConnector(*c, stdlib.OptionAfterConnect(limits(e.patience/2, 3*e.patience))))
+	d := sql.OpenDB(pipelines{stdlib.GetConnector(*c, stdlib.OptionAfterConnect(limits(e.patience/2, 3*e.patience)))})
 	d.SetMaxOpenConns(most)
 	d.SetMaxIdleConns(most)
 	d.SetConnMaxIdleTime(5 * time.Minute)
@@ -109,11 +109,7 @@ func (e *Engine) openPostgres(ctx context.Context, config Config) error {
 			}
 		}
 		if err == nil && light {
-			ctx, patience := e.Patient(ctx)
-			_, err = t.ExecContext(ctx, atLeisure)
-			if err = patience.End(err); err != nil {
-				return nil, errors.Join(err, t.Rollback())
-			}
+			err = t.Later(ctx, nil, atLeisure)
 		}
 		return t, err
 	}
@@ -182,12 +178,22 @@ func (e *Engine) beginPostgres(ctx context.Context, d *sql.DB, level sql.Isolati
 	return &postgresTx{Tx: t, patience: e.patience, cancel: cancel}, nil
 }
 
+// Later runs a statement together with the next one.
+func (t *postgresTx) Later(ctx context.Context, refused error, query string, args ...any) error {
+	_, err := t.ExecContext(context.WithValue(ctx, laterKey{}, later{refused}), query, args...)
+	return err
+}
+
 // Commit commits, or says ErrUnknown where that is all there is to say.
 func (t *postgresTx) Commit() error {
 	late := time.AfterFunc(t.patience, t.cancel)
 	err := t.Tx.Commit()
 	late.Stop()
 	t.cancel()
+	var before errUncommitted
+	if errors.As(err, &before) {
+		return before.error
+	}
 	if err == nil || undone(err) && !errors.Is(err, context.Canceled) {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
@@ -29,6 +30,10 @@ var sqliteDialect = dialect{
 	broken: func(error) bool { return false }, // there is none
 }
 
+// openings is how often a file is opened that others make at the same time:
+// who turns it to its journal does not wait for who does so too.
+const openings = 50
+
 // openSQLite uses one connection for writing, so that writers queue in this
 // process instead of at the file, and several for reading.
 func (e *Engine) openSQLite(ctx context.Context, path string) error {
@@ -47,11 +52,17 @@ func (e *Engine) openSQLite(ctx context.Context, path string) error {
 		}
 		d.SetMaxOpenConns(connections)
 		d.SetMaxIdleConns(connections)
-		if err := d.PingContext(ctx); err != nil {
-			_ = d.Close()
-			return nil, fmt.Errorf("open %s: %w", path, err)
+		for try := 1; ; try++ {
+			err := d.PingContext(ctx)
+			if err == nil {
+				return d, nil
+			}
+			if try == openings || !e.Again(err) {
+				_ = d.Close()
+				return nil, fmt.Errorf("open %s: %w", path, err)
+			}
+			time.Sleep(20 * time.Millisecond)
 		}
-		return d, nil
 	}
 	var err error
 	if e.Write, err = open(2, url.Values{"_txlock": {"immediate"}}); err != nil { // one of them for migrations
@@ -192,6 +203,23 @@ func (w *sqliteWriter) weigh(light bool) error {
 type sqliteTx struct {
 	*sqliteWriter
 	over bool
+}
+
+// Later runs a statement: nothing is far.
+func (t *sqliteTx) Later(ctx context.Context, refused error, query string, args ...any) error {
+	return atOnce(ctx, t, refused, query, args)
+}
+
+// atOnce runs a statement that could wait.
+func atOnce(ctx context.Context, q Queryer, refused error, query string, args []any) error {
+	r, err := q.ExecContext(ctx, query, args...)
+	if err != nil || refused == nil {
+		return err
+	}
+	if n, err := r.RowsAffected(); n > 0 || err != nil {
+		return err
+	}
+	return refused
 }
 
 func (t *sqliteTx) end(statement string) error {
