@@ -4,7 +4,6 @@ package prove
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -87,7 +86,7 @@ var (
 // fleet are the scopes in which failures of all identities are counted: several,
 // so that they rarely wait for one row.
 var fleet = func() (scopes []string) {
-	for n := range 16 {
+	for n := range 4 {
 		scopes = append(scopes, fmt.Sprintf("fleet:%d", n))
 	}
 	return scopes
@@ -210,20 +209,26 @@ func (p *Prover) chargeUnknown(tx *store.Tx, v Visitor, i account.Identity, cere
 	if *refusal = carries(tx, a.price); *refusal != nil {
 		return nil
 	}
-	a.network = "codes:" + throttle.Network(v.Address).String()
-	ok, wait, err := tx.Count(a.network, throttle.SourceTries, throttle.SourceWindow)
-	if err != nil {
+	a.budget, a.charge = b.Charge(tx.Now)
+	if err := tx.SaveBudget(i.Account, i.ID, a.budget, version); err != nil {
 		return err
 	}
-	if !ok {
+	a.network = "codes:" + throttle.Network(v.Address).String()
+	ok, wait, err := tx.Count(a.network, throttle.SourceTries, throttle.SourceWindow)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
 		*refusal = ErrTooManyCodes.After(wait)
-		return nil
+	default:
+		if *refusal, err = spend(tx, ceremonyID); err == nil && *refusal != nil {
+			err = tx.Uncount(a.network)
+		}
 	}
-	if *refusal, err = spend(tx, ceremonyID); err != nil || *refusal != nil {
-		return errors.Join(err, tx.Uncount(a.network))
+	if err == nil && *refusal != nil { // nothing was tried
+		err = tx.SaveBudget(i.Account, i.ID, b, version+1)
 	}
-	a.budget, a.charge = b.Charge(tx.Now)
-	return tx.SaveBudget(i.Account, i.ID, a.budget, version)
+	return err
 }
 
 // settle ends an attempt within the write that knows its outcome.

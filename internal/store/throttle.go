@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"countersign/internal/domain/account"
@@ -144,14 +145,25 @@ func (r *Reader) CountedIn(scopes []string, now time.Time) (n int, err error) {
 // is looked up on its own: asked for all of them at once, PostgreSQL reads every
 // window that runs, as long as there are few thousand.
 func countedIn(first int, scopes []string, now time.Time) (sum string, args []any) {
-	args = []any{micros(now)}
-	sum = "0"
-	for k, s := range scopes {
+	args = append(make([]any, 0, 1+len(scopes)), micros(now))
+	for _, s := range scopes {
 		args = append(args, s)
+	}
+	numbers := [2]int{first, len(scopes)}
+	if known, ok := sums.Load(numbers); ok {
+		return known.(string), args
+	}
+	sum = "0"
+	for k := range scopes {
 		sum += fmt.Sprintf(" + COALESCE((SELECT counted FROM throttle_window WHERE scope = $%d AND ends_at > $%d), 0)", first+1+k, first)
 	}
+	sums.Store(numbers, sum)
 	return sum, args
 }
+
+// sums are the texts of countedIn, by the number of the first argument and of
+// the scopes.
+var sums sync.Map
 
 // A KnownDevice with the hash of its cookie.
 func (r *Reader) deviceWhere(where string, args ...any) (d session.KnownDevice, err error) {

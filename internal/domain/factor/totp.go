@@ -57,14 +57,21 @@ func NewSeed(random io.Reader) ([]byte, error) {
 }
 
 // HOTP is RFC 4226 §5.3 for counter, with six digits.
-func HOTP(seed []byte, counter int64) string {
+func HOTP(seed []byte, counter int64) string { return hotp(seed)(counter) }
+
+// hotp is HOTP of one seed, for counters one after the other.
+func hotp(seed []byte) func(counter int64) string {
 	m := hmac.New(sha1.New, seed)
 	var c [8]byte
-	binary.BigEndian.PutUint64(c[:], uint64(counter))
-	m.Write(c[:])
-	sum := m.Sum(nil)
-	at := sum[len(sum)-1] & 0xf
-	return fmt.Sprintf("%06d", (binary.BigEndian.Uint32(sum[at:])&0x7fffffff)%1_000_000)
+	var sum []byte
+	return func(counter int64) string {
+		binary.BigEndian.PutUint64(c[:], uint64(counter))
+		m.Reset()
+		m.Write(c[:])
+		sum = m.Sum(sum[:0])
+		at := sum[len(sum)-1] & 0xf
+		return fmt.Sprintf("%06d", (binary.BigEndian.Uint32(sum[at:])&0x7fffffff)%1_000_000)
+	}
 }
 
 // StepAt returns the time step of an instant (RFC 6238 §4.2).
@@ -97,9 +104,10 @@ func (d VirtualDevice) Verify(codes []string, now time.Time) (step int64, err er
 	}
 	center := StepAt(now) + int64(d.Drift)
 	lowest := center - staleWindow - (n - 1)
+	codeAt := hotp(d.Seed)
 	made := make([]string, 2*staleWindow+n)
 	for i := range made {
-		made[i] = HOTP(d.Seed, lowest+int64(i))
+		made[i] = codeAt(lowest + int64(i))
 	}
 	matched, used, stale := int64(-1), false, false
 	for i := int64(0); i <= 2*staleWindow; i++ {
@@ -141,9 +149,10 @@ func (d VirtualDevice) VerifyPair(first, second string, now time.Time) (step int
 		return 0, 0, ErrPairSame
 	}
 	here := StepAt(now)
+	codeAt := hotp(d.Seed)
 	var firstAt, secondAt []int64
 	for s := here - PairWindow; s <= here+PairWindow; s++ {
-		made := []byte(HOTP(d.Seed, s))
+		made := []byte(codeAt(s))
 		if subtle.ConstantTimeCompare(made, []byte(first)) == 1 {
 			firstAt = append(firstAt, s)
 		}
