@@ -133,3 +133,13 @@ func (tx *Tx) WaitsForDisk() (waits bool, err error) {
 	err = tx.row(query, nil, &how)
 	return how == "on" || how == "2", err
 }
+
+// Later and OneLater are those of the store's own statements.
+func (tx *Tx) Later(query string, args ...any) error { return tx.later(query, args...) }
+
+func (tx *Tx) OneLater(refused error, query string, args ...any) error {
+	return tx.oneLater(refused, query, args...)
+}
+
+// ErrLost has a write begin anew.
+var ErrLost = errLost

@@ -65,7 +65,7 @@ func (e *Engine) openSQLite(ctx context.Context, path string) error {
 		}
 	}
 	var err error
-	if e.Write, err = open(2, url.Values{"_txlock": {"immediate"}}); err != nil { // one of them for migrations
+	if e.Write, err = open(2, url.Values{"_txlock": {"immediate"}, "_pragma": {"cache_size(-8192)"}}); err != nil { // one of them for migrations
 		return err
 	}
 	if e.Read, err = open(max(4, runtime.GOMAXPROCS(0)), url.Values{"_pragma": {"query_only(1)"}}); err != nil {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net"
 	"net/url"
 	"sync"
@@ -23,6 +24,7 @@ type Link struct {
 	garbled [][2][]byte
 	awaited []byte
 	seen    func()
+	answers int
 }
 
 // NewLink opens a link to the database at a URL.
@@ -55,7 +57,7 @@ func NewLink(t testing.TB, databaseURL string) *Link {
 				continue
 			}
 			running.Go(func() { l.carry(near, far, &l.up) })
-			running.Go(func() { l.carry(far, near, &l.down) })
+			running.Go(func() { l.carry(&counted{Conn: far, link: l}, near, &l.down) })
 		}
 	})
 	t.Cleanup(func() {
@@ -108,6 +110,44 @@ func (l *Link) carry(from, to net.Conn, gate *sync.RWMutex) {
 			return
 		}
 	}
+}
+
+// A counted connection counts how often the server said that it is ready for
+// more: the ways to it and back.
+type counted struct {
+	net.Conn
+	link *Link
+	head []byte // of a message, its type and length, as far as it has come
+	rest int    // of its content that is to come
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	for part := b[:n]; len(part) > 0; {
+		if c.rest > 0 {
+			here := min(c.rest, len(part))
+			part, c.rest = part[here:], c.rest-here
+			continue
+		}
+		c.head, part = append(c.head, part[0]), part[1:]
+		if len(c.head) < 5 {
+			continue
+		}
+		if c.head[0] == 'Z' {
+			c.link.mu.Lock()
+			c.link.answers++
+			c.link.mu.Unlock()
+		}
+		c.head, c.rest = c.head[:0], int(binary.BigEndian.Uint32(c.head[1:]))-4
+	}
+	return n, err
+}
+
+// Answers is how often the server was ready for more until now.
+func (l *Link) Answers() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answers
 }
 
 // Garble has one text arrive as another of the same length.
