@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -96,6 +97,47 @@ func TestWhatIsRefusedLateUndoesTheWrite(t *testing.T) {
 			t.Errorf("a write that was not first: %v after %d runs", err, runs)
 		}
 	})
+}
+
+// Whoever overlooks that a write never began writes nothing.
+func TestNothingIsWrittenOutsideATransaction(t *testing.T) {
+	t.Parallel()
+	w := storetest.New(t, storetest.Postgres)
+	ends := w.Clock.Now().Add(time.Hour).UnixMicro()
+	for what, f := range map[string]func(tx *store.Tx){
+		"one":            func(tx *store.Tx) { _, _, _ = tx.Count("x:0", 1, time.Hour) },
+		"one that waits": func(tx *store.Tx) { _ = tx.Later(addWindow, "x:0", ends) },
+		"two that wait":  func(tx *store.Tx) { _, _ = tx.Later(addWindow, "x:0", ends), tx.Later(addWindow, "x:1", ends) },
+	} {
+		err := write(w, func(tx *store.Tx) error {
+			_ = tx.Later("no SQL at all")
+			_, _, _ = tx.Counted("x:0", tx.Now)
+			f(tx)
+			return nil
+		})
+		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, engine.ErrUnknown) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if n := windows(t, w); n != 0 {
+			t.Errorf("%s: %d are there", what, n)
+		}
+	}
+}
+
+// A database that says nothing to what waits until the COMMIT is unavailable.
+func TestWhatWaitsDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	w := storetest.New(t, storetest.Postgres)
+	there, link := node(t, w)
+	thaw := func() {}
+	err := there.Write(ctx(), audit.Housekeeping("test"), func(tx *store.Tx) error {
+		thaw = link.Freeze()
+		return tx.Uncount("x:0")
+	})
+	thaw()
+	if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, engine.ErrUnknown) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // An event costs two ways to PostgreSQL and back, and so does what the write

@@ -20,6 +20,7 @@ type pipeline struct {
 	*stdlib.Conn
 	ctx     context.Context // of the transaction under way
 	waiting []statement     // of it, not sent yet
+	failed  error           // why it never began, though BEGIN was sent; nil: it did, or will
 }
 
 // mostWaiting statements wait at once.
@@ -83,7 +84,7 @@ func (p *pipeline) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, 
 	if p.Conn.Conn().IsClosed() {
 		return nil, driver.ErrBadConn
 	}
-	p.ctx, p.waiting = ctx, []statement{{query: begin}}
+	p.ctx, p.waiting, p.failed = ctx, []statement{{query: begin}}, nil
 	return (*pipelined)(p), nil
 }
 
@@ -107,6 +108,7 @@ func (p *pipeline) send(ctx context.Context, last statement) (pgx.BatchResults, 
 			_ = answers.Close() // says the same
 			if begins && n == 0 {
 				err = errNotBegun{err}
+				p.failed = err
 			}
 			return nil, err
 		}
@@ -147,8 +149,11 @@ func (p *pipeline) settle(ctx context.Context) error {
 	s := p.waiting[last]
 	p.waiting = p.waiting[:last]
 	n, _, err := p.run(ctx, s)
-	if err == nil && n == 0 {
+	switch {
+	case err == nil && n == 0:
 		err = s.refused
+	case err != nil && p.idle():
+		p.failed = err
 	}
 	return err
 }
@@ -163,6 +168,9 @@ func arguments(named []driver.NamedValue) []any {
 
 // ExecContext runs a statement, or has it wait.
 func (p *pipeline) ExecContext(ctx context.Context, query string, named []driver.NamedValue) (driver.Result, error) {
+	if p.failed != nil {
+		return nil, p.failed
+	}
 	if l, wait := ctx.Value(laterKey{}).(later); wait {
 		if len(p.waiting) == mostWaiting {
 			if err := p.settle(ctx); err != nil {
@@ -181,6 +189,9 @@ func (p *pipeline) ExecContext(ctx context.Context, query string, named []driver
 
 // QueryContext asks.
 func (p *pipeline) QueryContext(ctx context.Context, query string, named []driver.NamedValue) (driver.Rows, error) {
+	if p.failed != nil {
+		return nil, p.failed
+	}
 	if len(p.waiting) == 0 {
 		return p.Conn.QueryContext(ctx, query, named)
 	}
@@ -199,7 +210,7 @@ func (p *pipeline) QueryContext(ctx context.Context, query string, named []drive
 
 // PrepareContext prepares a statement, which will not know of any that wait.
 func (p *pipeline) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	if err := p.settle(ctx); err != nil {
+	if err := errors.Join(p.failed, p.settle(ctx)); err != nil {
 		return nil, err
 	}
 	return p.Conn.PrepareContext(ctx, query)
@@ -259,7 +270,11 @@ type pipelined pipeline
 // was sent nobody may know whether it was done. What may refuse is asked before.
 func (t *pipelined) Commit() error {
 	p := (*pipeline)(t)
-	if p.idle() && len(p.waiting) == 1 { // nothing was asked
+	switch {
+	case p.failed != nil:
+		err := p.failed
+		return errors.Join(errUncommitted{err}, t.Rollback())
+	case p.idle() && len(p.waiting) == 1: // nothing was asked
 		p.waiting = nil
 		return nil
 	}
@@ -285,10 +300,12 @@ func (t *pipelined) Commit() error {
 // Rollback gives the transaction up.
 func (t *pipelined) Rollback() error {
 	p := (*pipeline)(t)
-	p.waiting = nil
+	p.waiting, p.failed = nil, nil
 	if c := p.Conn.Conn(); !c.IsClosed() && !p.idle() {
 		if _, err := c.Exec(p.ctx, "rollback"); err != nil {
-			return errors.Join(err, c.Close(context.WithoutCancel(p.ctx)))
+			gone, cancel := context.WithCancel(context.Background())
+			cancel() // nobody waits for the server to hear of it
+			return errors.Join(err, c.Close(gone))
 		}
 	}
 	return nil

@@ -109,7 +109,9 @@ func (e *Engine) openPostgres(ctx context.Context, config Config) error {
 			}
 		}
 		if err == nil && light {
-			err = t.Later(ctx, nil, atLeisure)
+			if err = t.Later(ctx, nil, atLeisure); err != nil {
+				return nil, errors.Join(err, t.Rollback())
+			}
 		}
 		return t, err
 	}
@@ -188,10 +190,13 @@ func (t *postgresTx) Later(ctx context.Context, refused error, query string, arg
 func (t *postgresTx) Commit() error {
 	late := time.AfterFunc(t.patience, t.cancel)
 	err := t.Tx.Commit()
-	late.Stop()
+	inTime := late.Stop()
 	t.cancel()
 	var before errUncommitted
-	if errors.As(err, &before) {
+	switch {
+	case errors.As(err, &before) && !inTime:
+		return fmt.Errorf("%w for an answer", errPatience)
+	case errors.As(err, &before):
 		return before.error
 	}
 	if err == nil || undone(err) && !errors.Is(err, context.Canceled) {
