@@ -206,7 +206,6 @@ func (db *DB) fault(err error) error {
 // A Tx is one write under way. Its time stands still.
 type Tx struct {
 	Reader
-	t      engine.Transaction
 	Now    time.Time
 	Actor  audit.Actor
 	events []audit.Event // in their order
@@ -289,7 +288,7 @@ func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, begin begin, f f
 	}
 	defer func() { _ = t.Rollback() }()
 	now := db.config.Now()
-	tx := &Tx{Reader: Reader{db: db, ctx: ctx, q: t, at: now, epochs: map[account.ID]int64{}}, t: t, Now: now, Actor: actor}
+	tx := &Tx{Reader: Reader{db: db, ctx: ctx, q: t, at: now, epochs: map[account.ID]int64{}}, Now: now, Actor: actor}
 	if err := f(tx); err != nil {
 		return err
 	}
@@ -382,7 +381,7 @@ func (tx *Tx) later(query string, args ...any) error { return tx.oneLater(nil, q
 // oneLater is one, where refused need not be known before the next statement.
 func (tx *Tx) oneLater(refused error, query string, args ...any) error {
 	ctx, patience := tx.db.engine.Patient(tx.ctx)
-	return patience.End(tx.t.Later(ctx, refused, query, args...))
+	return patience.End(engine.Later(ctx, tx.q, refused, query, args...))
 }
 
 // one runs a statement that must change exactly one row; refused is returned

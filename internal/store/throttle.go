@@ -143,7 +143,7 @@ func (r *Reader) CountedIn(scopes []string, now time.Time) (n int, err error) {
 
 // countedIn is that sum, with its arguments numbered from first on. Each scope
 // is looked up on its own: asked for all of them at once, PostgreSQL reads every
-// window that runs, as long as there are few thousand.
+// window that runs, as long as there are some thousands.
 func countedIn(first int, scopes []string, now time.Time) (sum string, args []any) {
 	args = append(make([]any, 0, 1+len(scopes)), micros(now))
 	for _, s := range scopes {

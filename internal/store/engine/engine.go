@@ -55,10 +55,6 @@ type Queryer interface {
 // A Transaction is one write under way on either engine.
 type Transaction interface {
 	Queryer
-	// Later runs a statement of which nobody waits to hear: with the next one,
-	// where that spares a way to the server. Its error is that of the next one,
-	// and so is refused, unless it is nil, if the statement changes no row.
-	Later(ctx context.Context, refused error, query string, args ...any) error
 	Commit() error
 	Rollback() error
 }

@@ -47,7 +47,7 @@ func (e *Engine) Announce(ctx context.Context, t Transaction, what []string) err
 	}
 	const notify = "SELECT pg_notify('" + channel + "', w) FROM unnest(CAST($1 AS TEXT[])) w"
 	if known == announcesYes {
-		return t.Later(ctx, nil, notify, what)
+		return Later(ctx, t, nil, notify, what)
 	}
 	if _, err := t.ExecContext(ctx, "SAVEPOINT announce"); err != nil {
 		return err

@@ -38,6 +38,20 @@ type later struct{ refused error }
 
 type laterKey struct{}
 
+// Later runs a statement of a transaction of which nobody waits to hear: with
+// the next one, where that spares a way to the server. Its error is then that
+// of the next one, and so is refused, unless it is nil, if it changes no row.
+func Later(ctx context.Context, t Queryer, refused error, query string, args ...any) error {
+	r, err := t.ExecContext(context.WithValue(ctx, laterKey{}, later{refused}), query, args...)
+	if err != nil || refused == nil {
+		return err
+	}
+	if n, err := r.RowsAffected(); n > 0 || err != nil {
+		return err
+	}
+	return refused
+}
+
 // errNotBegun says that a transaction was lost before its BEGIN had an answer.
 type errNotBegun struct{ error }
 
@@ -178,7 +192,7 @@ func (p *pipeline) ExecContext(ctx context.Context, query string, named []driver
 			}
 		}
 		p.waiting = append(p.waiting, statement{query, arguments(named), l.refused})
-		return driver.ResultNoRows, nil
+		return driver.RowsAffected(1), nil // until it is known
 	}
 	if len(p.waiting) == 0 {
 		return p.Conn.ExecContext(ctx, query, named)

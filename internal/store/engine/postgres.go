@@ -103,13 +103,13 @@ func (e *Engine) openPostgres(ctx context.Context, config Config) error {
 	d.SetConnMaxIdleTime(5 * time.Minute)
 	e.Write, e.Read, e.Reader = d, d, &rereading{DB: d, most: most}
 	e.begin = func(ctx context.Context, light bool) (t Transaction, err error) {
-		for range most + 1 { // a restart of the server leaves a pool of lost connections
+		for range most + 1 { // a server that ends lets nobody in
 			if t, err = e.beginPostgres(ctx, d, config.Isolation); !e.Broken(err) {
 				break
 			}
 		}
 		if err == nil && light {
-			if err = t.Later(ctx, nil, atLeisure); err != nil {
+			if err = Later(ctx, t, nil, atLeisure); err != nil {
 				return nil, errors.Join(err, t.Rollback())
 			}
 		}
@@ -178,12 +178,6 @@ func (e *Engine) beginPostgres(ctx context.Context, d *sql.DB, level sql.Isolati
 		return nil, err
 	}
 	return &postgresTx{Tx: t, patience: e.patience, cancel: cancel}, nil
-}
-
-// Later runs a statement together with the next one.
-func (t *postgresTx) Later(ctx context.Context, refused error, query string, args ...any) error {
-	_, err := t.ExecContext(context.WithValue(ctx, laterKey{}, later{refused}), query, args...)
-	return err
 }
 
 // Commit commits, or says ErrUnknown where that is all there is to say.

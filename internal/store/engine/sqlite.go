@@ -205,23 +205,6 @@ type sqliteTx struct {
 	over bool
 }
 
-// Later runs a statement: nothing is far.
-func (t *sqliteTx) Later(ctx context.Context, refused error, query string, args ...any) error {
-	return atOnce(ctx, t, refused, query, args)
-}
-
-// atOnce runs a statement that could wait.
-func atOnce(ctx context.Context, q Queryer, refused error, query string, args []any) error {
-	r, err := q.ExecContext(ctx, query, args...)
-	if err != nil || refused == nil {
-		return err
-	}
-	if n, err := r.RowsAffected(); n > 0 || err != nil {
-		return err
-	}
-	return refused
-}
-
 func (t *sqliteTx) end(statement string) error {
 	if t.over {
 		return nil

@@ -272,9 +272,6 @@ func (t aloneTx) end(statement string) error {
 	return err
 }
 
-func (t aloneTx) Later(ctx context.Context, refused error, query string, args ...any) error {
-	return atOnce(ctx, t, refused, query, args)
-}
 func (t aloneTx) Commit() error   { return t.end("COMMIT") }
 func (t aloneTx) Rollback() error { return t.end("ROLLBACK") }
 
@@ -311,7 +308,7 @@ func (e *Engine) postgresAlone(ctx context.Context, databaseURL string) error {
 		return nil
 	})
 	e.Reader = tx
-	e.begin = func(context.Context, bool) (Transaction, error) { return promptTx{tx}, nil }
+	e.begin = func(context.Context, bool) (Transaction, error) { return tx, nil }
 	if len(names) > 0 {
 		lock := "LOCK TABLE " + strings.Join(names, ", ") + " IN SHARE MODE NOWAIT"
 		if slices.Contains(names, versions) {
@@ -325,13 +322,6 @@ func (e *Engine) postgresAlone(ctx context.Context, databaseURL string) error {
 		return err
 	}
 	return unhurried(ctx, tx)
-}
-
-// A promptTx is a transaction on a connection of its own.
-type promptTx struct{ *sql.Tx }
-
-func (t promptTx) Later(ctx context.Context, refused error, query string, args ...any) error {
-	return atOnce(ctx, t, refused, query, args)
 }
 
 // nobodyElse looks for other connections, for two seconds: one that was closed
