@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"text/template"
 	"text/template/parse"
+
+	template "github.com/DataDog/datadog-agent/pkg/template/text"
 
 	"countersign/internal/domain/message"
 )

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/nicksnyder/go-i18n/v2/i18n"
+	"golang.org/x/text/feature/plural"
 	"golang.org/x/text/language"
 
 	"countersign/internal/fault"
@@ -23,7 +25,21 @@ type Locale struct {
 	Tag  string // BCP 47, as in <html lang>
 	Name string // in itself
 
-	localizer func() *i18n.Localizer // read when first asked for
+	messages func() map[string]message // read when first asked for
+}
+
+// A message is one sentence or more in one language: with several forms, that
+// for one and that for other counts (CLDR plural categories). {{.Name}} stands
+// for a value.
+type message struct{ One, Other string }
+
+// UnmarshalJSON reads a message: a string, or an object of its forms.
+func (m *message) UnmarshalJSON(b []byte) error {
+	if b[0] == '"' {
+		return json.Unmarshal(b, &m.Other)
+	}
+	type forms message
+	return json.Unmarshal(b, (*forms)(m))
 }
 
 // All are the languages, the first of which is the one for everybody else.
@@ -43,13 +59,16 @@ var matcher = sync.OnceValue(func() language.Matcher {
 
 func init() {
 	for _, l := range All {
-		l.localizer = sync.OnceValue(func() *i18n.Localizer {
-			bundle := i18n.NewBundle(language.MustParse(l.Tag))
-			bundle.RegisterUnmarshalFunc("json", json.Unmarshal)
-			if _, err := bundle.LoadMessageFileFS(messages, path.Join("messages", l.Tag+".json")); err != nil {
+		l.messages = sync.OnceValue(func() map[string]message {
+			text, err := messages.ReadFile(path.Join("messages", l.Tag+".json"))
+			var read map[string]message
+			if err == nil {
+				err = json.Unmarshal(text, &read)
+			}
+			if err != nil {
 				panic(fmt.Sprintf("locale: %v", err)) // embedded: a broken build
 			}
-			return i18n.NewLocalizer(bundle, l.Tag)
+			return read
 		})
 	}
 }
@@ -94,24 +113,44 @@ func (l *Locale) T(key string, args ...any) string {
 }
 
 func (l *Locale) translate(key string, values map[string]any) string {
-	c := &i18n.LocalizeConfig{MessageID: key, TemplateData: values}
-	if n, ok := values["Count"]; ok {
-		c.PluralCount = n
-	}
-	s, err := l.localizer().Localize(c)
-	if err != nil && s == "" && l != All[0] {
+	m, ok := l.messages()[key]
+	switch {
+	case !ok && l != All[0]:
 		return All[0].translate(key, values)
-	}
-	if err != nil && s == "" {
+	case !ok:
 		return "[" + key + "]" // a test sees to it that there is none
 	}
-	return s
+	if n, ok := values["Count"]; ok && m.One != "" && l.isOne(n) {
+		return expand(m.One, values)
+	}
+	return expand(m.Other, values)
+}
+
+// isOne reports whether a count takes the form for one.
+func (l *Locale) isOne(count any) bool {
+	n, err := strconv.Atoi(fmt.Sprint(count))
+	return err == nil && plural.Cardinal.MatchPlural(language.MustParse(l.Tag), n, 0, 0, 0, 0) == plural.One
+}
+
+// expand puts values in their places.
+func expand(text string, values map[string]any) string {
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(text, "{{.")
+		b.WriteString(before)
+		name, after, closed := strings.Cut(rest, "}}")
+		if !found || !closed {
+			return b.String()
+		}
+		fmt.Fprint(&b, values[name])
+		text = after
+	}
 }
 
 // Has reports whether there is a sentence for key.
 func (l *Locale) Has(key string) bool {
-	_, err := l.localizer().Localize(&i18n.LocalizeConfig{MessageID: key, TemplateData: map[string]any{}, PluralCount: 2})
-	return err == nil
+	_, ok := l.messages()[key]
+	return ok
 }
 
 // Fault returns what to tell people about a refusal.

@@ -70,6 +70,11 @@ func TestEveryLanguageSaysTheSame(t *testing.T) {
 				t.Errorf("English lacks %s", key)
 				continue
 			}
+			for _, hole := range holes(s) {
+				if !regexp.MustCompile(`^\{\{\.[A-Z][A-Za-z]*\}\}$`).MatchString(hole) {
+					t.Errorf("%s: %s has %s, which is no {{.Name}}", l.Tag, key, hole)
+				}
+			}
 			if a, b := holes(english[key]), holes(s); !slices.Equal(a, b) {
 				t.Errorf("%s: English mentions %v, %s %v", key, a, l.Tag, b)
 			}
@@ -84,7 +89,7 @@ func TestEveryLanguageSaysTheSame(t *testing.T) {
 }
 
 var (
-	inTemplates = regexp.MustCompile(`\.T\s+"([^"]+)"`)
+	inTemplates = regexp.MustCompile(`[{( ]t (?:\$?\.b|\$|\.) "([^"]+)"`)
 	built       = regexp.MustCompile(`\(print "([^"]+)"`)
 	inGo        = regexp.MustCompile(`\.T\("([^"]+)"( \+)?`)
 	faults      = regexp.MustCompile(`fault\.New\([a-zA-Z.]+, "([^"]+)"\)`)
@@ -99,6 +104,7 @@ func TestEverySentenceThatIsAskedForExists(t *testing.T) {
 	t.Parallel()
 	keys := map[string]string{} // to where it is asked for
 	prefixes := map[string]string{}
+	inPages := 0
 	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() && (d.Name() == ".git" || d.Name() == "artefacts") {
 			return errors(err, d)
@@ -113,6 +119,7 @@ func TestEverySentenceThatIsAskedForExists(t *testing.T) {
 			text := string(b)
 			for _, m := range inTemplates.FindAllStringSubmatch(text, -1) {
 				keys[m[1]] = path
+				inPages++
 			}
 			for _, m := range built.FindAllStringSubmatch(text, -1) {
 				prefixes[m[1]] = path
@@ -156,8 +163,8 @@ func TestEverySentenceThatIsAskedForExists(t *testing.T) {
 	for _, m := range []string{"email", "virtual_mfa", "recovery_code"} {
 		keys["method."+m], keys["method."+m+".help"] = "internal/domain/factor", "internal/domain/factor"
 	}
-	if len(keys) < 200 {
-		t.Errorf("only %d keys seen", len(keys))
+	if len(keys) < 1000 || inPages < 1000 {
+		t.Errorf("only %d keys seen, %d in templates", len(keys), inPages)
 	}
 	for _, l := range locale.All {
 		have := sentences(t, l.Tag)
@@ -212,6 +219,28 @@ func TestTheBestLanguageIsChosen(t *testing.T) {
 	}
 	if got := locale.Match("en", "xx", "ja").Tag; got != "ja" {
 		t.Errorf("chosen ja: %s", got)
+	}
+}
+
+func TestACountChoosesTheForm(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		tag   string
+		count any
+		want  string
+	}{
+		{"en", 0, "0 minutes ago"}, {"en", 1, "1 minute ago"}, {"en", int64(1), "1 minute ago"}, {"en", 2, "2 minutes ago"}, {"en", 21, "21 minutes ago"}, {"en", "1", "1 minute ago"}, {"en", "several", "several minutes ago"},
+		{"zh-CN", 1, "1分钟前"}, {"ja", 1, "1分前"}, {"ja", 2, "2分前"},
+	} {
+		if got := strings.ReplaceAll(locale.Get(c.tag).T("ago.minutes", "Count", c.count), " ", ""); got != strings.ReplaceAll(c.want, " ", "") {
+			t.Errorf("%s, %v: %q, want %q", c.tag, c.count, got, c.want)
+		}
+	}
+	if got := locale.All[2].T("there is none"); got != "[there is none]" || locale.All[2].Has("there is none") {
+		t.Errorf("no sentence is %q", got)
+	}
+	if got, want := locale.All[0].T("mail.contact", "Contact", "{{.Service}} <x>"), "{{.Service}} <x>"; !strings.Contains(got, want) {
+		t.Errorf("%q: a value is not read again", got)
 	}
 }
 

@@ -150,7 +150,7 @@ func (s *Server) Build(out io.Writer) error {
 		kit.Fail(w, r, request.ErrNotFound)
 	})})
 	if c.Dev {
-		(&development{server: s, kit: kit, page: page.New[outboxPage](kit, developmentFS, "templates/outbox.html")}).mount(routes)
+		(&development{server: s, kit: kit, page: page.New[outboxPage](kit, page.Files{FS: developmentFS}, "templates/outbox.html")}).mount(routes)
 	}
 	routes.Refuse = func(w http.ResponseWriter, r *http.Request, err error) {
 		if strings.HasPrefix(r.URL.Path, "/api/") {

@@ -2,9 +2,10 @@ package message
 
 import (
 	_ "embed"
-	"html/template"
 	"strings"
 	"sync"
+
+	template "github.com/DataDog/datadog-agent/pkg/template/html"
 
 	"countersign/internal/locale"
 )

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
@@ -313,15 +312,3 @@ func (p *Pages) writeEvents(w http.ResponseWriter, r *http.Request, s prove.Sign
 	}
 	return out.Flush()
 }
-
-// ByActor is the link to all that somebody did.
-func (auditPage) ByActor(id string) string { return auditQuery{Actor: id}.link() }
-
-// ByTarget is the link to all that concerns somebody.
-func (auditPage) ByTarget(id account.IdentityID) string { return auditQuery{Target: string(id)}.link() }
-
-// ByNetwork is the link to all that came from an address.
-func (auditPage) ByNetwork(address string) string { return auditQuery{Network: address}.link() }
-
-// ByRequest is the link to all that one request did.
-func (auditPage) ByRequest(id string) string { return auditQuery{Request: id}.link() }

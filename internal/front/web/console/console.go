@@ -15,7 +15,9 @@ import (
 )
 
 //go:embed templates
-var templates embed.FS
+var templateFS embed.FS
+
+var templates = page.Files{FS: templateFS, Functions: functions}
 
 // Pages are the console.
 type Pages struct {

@@ -58,14 +58,14 @@ type riskRow struct {
 
 type riskUser struct{ Name, Link string }
 
-// Percent writes a share.
-func (base) Percent(part, whole int) string { return strconv.Itoa(posture.Share(part, whole)) + " %" }
+// percent writes a share.
+func percent(part, whole int) string { return strconv.Itoa(posture.Share(part, whole)) + " %" }
 
-// Date writes a day.
-func (base) Date(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+// date writes a day.
+func date(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// Most is how many gains are shown at once.
-func (overviewPage) Most() int { return 4 }
+// gainsShown is how many gains are shown at once.
+const gainsShown = 4
 
 func (p *Pages) showOverview(w http.ResponseWriter, r *http.Request, s prove.Signed) error {
 	o, err := p.flow.Overview(r.Context(), s)
@@ -99,8 +99,8 @@ func (data *overviewPage) drawShares() {
 		known++
 	}
 	first, last := days[known], days[len(days)-1]
-	protected := page.Series{Label: data.T("overview.mfa"), Now: data.Percent(last.Protected, last.Users)}
-	resistant := page.Series{Label: data.T("overview.resistant"), Now: data.Percent(last.Resistant, last.Users)}
+	protected := page.Series{Label: data.T("overview.mfa"), Now: percent(last.Protected, last.Users)}
+	resistant := page.Series{Label: data.T("overview.resistant"), Now: percent(last.Resistant, last.Users)}
 	for n, d := range days {
 		protected.Values = append(protected.Values, posture.Share(d.Protected, d.Users))
 		resistant.Values = append(resistant.Values, posture.Share(d.Resistant, d.Users))
@@ -108,9 +108,9 @@ func (data *overviewPage) drawShares() {
 			data.ByDay = slices.Insert(data.ByDay, 0, d)
 		}
 	}
-	f := page.Frame{ID: "shares", Title: data.T("overview.shares"), From: data.Date(days[0].Begin()), To: data.Date(last.Begin()),
-		Desc: data.T("overview.shares.desc", "From", data.Date(first.Begin()), "To", data.Date(last.Begin()), "MFAFrom", data.Percent(first.Protected, first.Users), "MFATo", protected.Now,
-			"BestFrom", data.Percent(first.Resistant, first.Users), "BestTo", resistant.Now)}
+	f := page.Frame{ID: "shares", Title: data.T("overview.shares"), From: date(days[0].Begin()), To: date(last.Begin()),
+		Desc: data.T("overview.shares.desc", "From", date(first.Begin()), "To", date(last.Begin()), "MFAFrom", percent(first.Protected, first.Users), "MFATo", protected.Now,
+			"BestFrom", percent(first.Resistant, first.Users), "BestTo", resistant.Now)}
 	data.Shares = page.NewLineChart(f, known, protected, resistant)
 }
 
@@ -125,13 +125,13 @@ func (data *overviewPage) drawSignIns() {
 			s.Values = append(s.Values, d.SignIns[outcome])
 			sum += d.SignIns[outcome]
 		}
-		s.Now = data.Number(sum)
+		s.Now = thousands(sum)
 		series = append(series, s)
 	}
 	for _, d := range days {
 		data.Ended = slices.Insert(data.Ended, 0, d)
 	}
-	f := page.Frame{ID: "signins", Title: data.T("overview.signins"), From: data.Date(days[0].Begin()), To: data.Date(days[len(days)-1].Begin()),
+	f := page.Frame{ID: "signins", Title: data.T("overview.signins"), From: date(days[0].Begin()), To: date(days[len(days)-1].Begin()),
 		Desc: data.T("overview.signins.desc", "Days", signInDays, "Factor", series[0].Now, "Password", series[1].Now, "Wrong", series[2].Now, "Stopped", series[3].Now)}
 	data.SignIns = page.NewColumnChart(f, series...)
 }
@@ -147,9 +147,9 @@ func (data *overviewPage) drawBars() {
 		if k.Method != "" {
 			label = data.T("kind." + string(k.Method))
 		}
-		series = append(series, page.Series{Label: label, Values: []int{k.Users}, Now: data.Number(k.Users) + " · " + data.Percent(k.Users, users)})
+		series = append(series, page.Series{Label: label, Values: []int{k.Users}, Now: thousands(k.Users) + " · " + percent(k.Users, users)})
 	}
-	data.Kinds = page.NewBarChart(page.Frame{ID: "kinds", Title: data.T("overview.kinds"), Desc: data.T("overview.kinds.desc", "Count", users, "Number", data.Number(users))}, users, series...)
+	data.Kinds = page.NewBarChart(page.Frame{ID: "kinds", Title: data.T("overview.kinds"), Desc: data.T("overview.kinds.desc", "Count", users, "Number", thousands(users))}, users, series...)
 	none := &data.Kinds.Rows[len(data.Kinds.Rows)-1]
 	none.Mark = 3
 }

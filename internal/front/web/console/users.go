@@ -100,8 +100,8 @@ func userPath(id account.IdentityID) string { return "/console/users/" + string(
 // A state is a word with the colour that goes with it.
 type state struct{ Key, Class string }
 
-// SignInState says whether a user can sign in to the console.
-func (base) SignInState(u store.User, now time.Time) state {
+// signInState says whether a user can sign in to the console.
+func signInState(u store.User, now time.Time) state {
 	switch pr := u.Profile; {
 	case pr.State == account.ProfileIdle:
 		return state{"user.state.idle", "pill-warn"}
@@ -137,8 +137,8 @@ func (b base) Ago(t, now time.Time) string {
 	return b.T("ago.years", "Count", int(d/(365*24*time.Hour)))
 }
 
-// Number writes a number with its thousands apart.
-func (base) Number(n int) string {
+// thousands writes a number with its thousands apart.
+func thousands(n int) string {
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "," + s[i:]

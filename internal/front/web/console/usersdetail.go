@@ -100,9 +100,9 @@ func (d detailPage) AskedAtSignIn() string {
 	return "user.mfa_asked.no"
 }
 
-// About is the message key of what there is to know about a passkey or a U2F
+// about is the message key of what there is to know about a passkey or a U2F
 // key; empty for other devices.
-func (detailPage) About(d admin.Device) string {
+func about(d admin.Device) string {
 	switch {
 	case d.Method == factor.U2F:
 		return "user.passkey.u2f"

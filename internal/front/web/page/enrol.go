@@ -2,11 +2,11 @@ package page
 
 import (
 	"fmt"
-	"html/template"
 	"net/http"
 	"slices"
 	"strings"
 
+	template "github.com/DataDog/datadog-agent/pkg/template/html"
 	"rsc.io/qr"
 
 	"countersign/internal/domain/account"
@@ -81,7 +81,8 @@ type Enrolment struct {
 
 // NewEnrolment prepares the pages. sending says where text messages go.
 func NewEnrolment(k *Kit, sending func() prove.Sending) Enrolment {
-	return Enrolment{New[KeyPage](k, layoutFS, "templates/key.html"), New[PhonePage](k, layoutFS, "templates/phoneform.html"), New[ConfirmPage](k, layoutFS, "templates/confirmnew.html"), sending}
+	files := Files{FS: layoutFS}
+	return Enrolment{New[KeyPage](k, files, "templates/key.html"), New[PhonePage](k, files, "templates/phoneform.html"), New[ConfirmPage](k, files, "templates/confirmnew.html"), sending}
 }
 
 // Key completes the page of a key and shows it.

@@ -8,13 +8,15 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"html/template"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
+
+	template "github.com/DataDog/datadog-agent/pkg/template/html"
 
 	"countersign/internal/domain/session"
 	"countersign/internal/fault"
@@ -46,7 +48,7 @@ type Kit struct {
 }
 
 // Init prepares the kit's own pages.
-func (k *Kit) Init() { k.failure = New[failure](k, layoutFS, "templates/failure.html") }
+func (k *Kit) Init() { k.failure = New[failure](k, Files{FS: layoutFS}, "templates/failure.html") }
 
 // A Base is what every page has. Page types embed it.
 type Base struct {
@@ -93,19 +95,6 @@ func (b Base) Error(field string) string {
 // At writes an instant.
 func (b Base) At(t time.Time) string { return b.L.Time(t) }
 
-// ISO is an instant for <time datetime>.
-func (b Base) ISO(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// Groups cuts a number into groups of four.
-func (b Base) Groups(s string) []string {
-	var groups []string
-	s = strings.ReplaceAll(s, " ", "")
-	for len(s) > 4 {
-		groups, s = append(groups, s[:4]), s[4:]
-	}
-	return append(groups, s)
-}
-
 func (b *Base) base() *Base { return b }
 
 // HasBase is a page type: a struct that embeds Base.
@@ -121,49 +110,52 @@ type sheet struct {
 	t    func() *template.Template
 }
 
+// Files are templates, and the functions that they call beside those of every
+// page.
+type Files struct {
+	fs.FS
+	Functions map[string]any
+}
+
 var registered struct {
 	sync.Mutex
-	pages map[string]func(yield func(t *template.Template, data any))
+	pages map[string]func(yield func(t *template.Template, functions template.FuncMap, data any))
 }
 
 // New is the page at path in files, within the layout, with the parts that it
 // takes from files. It is parsed when first shown: all pages at once take more
 // memory than everything else in an idle server. A template that does not
 // parse is a broken build, and panics; a test parses every one.
-func New[T any](_ *Kit, files fs.FS, path string, parts ...string) Page[T] {
+func New[T any](_ *Kit, files Files, path string, parts ...string) Page[T] {
 	return Page[T]{newSheet(files, path, parts, *new(T))}
 }
 
-func newSheet(files fs.FS, path string, parts []string, zero any) *sheet {
+func newSheet(files Files, path string, parts []string, zero any) *sheet {
 	t := sync.OnceValue(func() *template.Template {
-		t := template.Must(template.New("layout.html").Funcs(template.FuncMap{"pairs": pairs}).ParseFS(layoutFS, "templates/layout.html", "templates/parts.html", "templates/chart.html"))
-		return template.Must(t.ParseFS(files, append(parts, path)...))
+		t := template.Must(template.New("layout.html").Funcs(functions).ParseFS(layoutFS, "templates/layout.html", "templates/parts.html", "templates/chart.html"))
+		return template.Must(t.Funcs(files.Functions).ParseFS(files, append(parts, path)...))
 	})
 	registered.Lock()
 	defer registered.Unlock()
 	if registered.pages == nil {
-		registered.pages = map[string]func(func(*template.Template, any)){}
+		registered.pages = map[string]func(func(*template.Template, template.FuncMap, any)){}
 	}
-	registered.pages[path+fmt.Sprintf(" %T", zero)] = func(yield func(*template.Template, any)) { yield(t(), zero) }
+	registered.pages[path+fmt.Sprintf(" %T", zero)] = func(yield func(*template.Template, template.FuncMap, any)) {
+		all := maps.Clone(functions)
+		maps.Copy(all, files.Functions)
+		yield(t(), all, zero)
+	}
 	return &sheet{path, t}
 }
 
-// Registered calls f for every page made so far, with a zero value of its type.
-func Registered(f func(name string, t *template.Template, data any)) {
+// Registered calls f for every page made so far, with the functions that its
+// templates may call and a zero value of its type.
+func Registered(f func(name string, t *template.Template, functions template.FuncMap, data any)) {
 	registered.Lock()
 	defer registered.Unlock()
 	for name, with := range registered.pages {
-		with(func(t *template.Template, data any) { f(name, t, data) })
+		with(func(t *template.Template, functions template.FuncMap, data any) { f(name, t, functions, data) })
 	}
-}
-
-// pairs makes a map of names and values, for templates within templates.
-func pairs(kv ...any) map[string]any {
-	m := make(map[string]any, len(kv)/2)
-	for i := 0; i+1 < len(kv); i += 2 {
-		m[fmt.Sprint(kv[i])] = kv[i+1]
-	}
-	return m
 }
 
 // Render writes the page.

@@ -3,8 +3,8 @@ package page
 import (
 	"bytes"
 	"encoding/json"
+	template "github.com/DataDog/datadog-agent/pkg/template/html"
 	"html"
-	"html/template"
 	"regexp"
 	"strings"
 	"testing"
@@ -14,7 +14,7 @@ import (
 
 func passkeyPart(t *testing.T, kv ...any) string {
 	t.Helper()
-	tmpl := template.Must(template.New("").Funcs(template.FuncMap{"pairs": pairs}).ParseFS(layoutFS, "templates/parts.html"))
+	tmpl := template.Must(template.New("").Funcs(functions).ParseFS(layoutFS, "templates/parts.html"))
 	b := Base{L: locale.Match("en"), CSRF: "masked", Asset: AssetPath}
 	var w bytes.Buffer
 	if err := tmpl.ExecuteTemplate(&w, "passkey", pairs(append(kv, "b", b)...)); err != nil {

@@ -13,17 +13,6 @@ import (
 	"countersign/internal/prove"
 )
 
-// Strength is the message key of how strong a method is.
-func (b Base) Strength(m factor.Method) string {
-	if m.Signs() {
-		return "strength.best"
-	}
-	if m.Strength() >= factor.VirtualMFA.Strength() {
-		return "strength.good"
-	}
-	return "strength.basic"
-}
-
 // A Proof is the page that asks for one proof: at sign-in and within a session.
 type Proof struct {
 	Base
@@ -89,7 +78,8 @@ type Proofs struct {
 
 // NewProofs prepares the pages.
 func NewProofs(k *Kit) Proofs {
-	return Proofs{New[Proof](k, layoutFS, "templates/verify.html"), New[Methods](k, layoutFS, "templates/methods.html"), New[Help](k, layoutFS, "templates/help.html")}
+	files := Files{FS: layoutFS}
+	return Proofs{New[Proof](k, files, "templates/verify.html"), New[Methods](k, files, "templates/methods.html"), New[Help](k, files, "templates/help.html")}
 }
 
 // Ask shows the page for the method chosen, else for the best one offered.

@@ -21,7 +21,16 @@ import (
 )
 
 //go:embed templates
-var templates embed.FS
+var templateFS embed.FS
+
+var templates = page.Files{FS: templateFS, Functions: map[string]any{
+	"allows":       policy.Facts.Allows,
+	"isU2F":        func(p interface{ IsU2F() bool }) bool { return p.IsU2F() },
+	"mailboxMask":  selfservice.Overview.MailboxMask,
+	"mask":         account.Phone.Mask,
+	"on":           policy.Protection.On,
+	"secondFactor": policy.Facts.SecondFactor,
+}}
 
 // Pages are the own pages of someone signed in.
 type Pages struct {

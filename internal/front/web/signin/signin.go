@@ -20,7 +20,9 @@ import (
 )
 
 //go:embed templates
-var templates embed.FS
+var templateFS embed.FS
+
+var templates = page.Files{FS: templateFS}
 
 // Pages are the signed-out pages.
 type Pages struct {
