@@ -1,7 +1,11 @@
 # Countersign. `make` alone prints this help.
 LISTEN ?= localhost:8080
 DATA ?= ./data
+BINARY ?= bin/countersign
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+
+# What the program does without: pgx's list of Go types for PostgreSQL's.
+export GOFLAGS += -tags=nopgxregisterdefaulttypes
 
 .PHONY: help
 help: ## Print this help
@@ -13,7 +17,7 @@ run: build ## Build and run on this machine, in development mode (LISTEN=localho
 
 .PHONY: build
 build: ## Build the one static binary, bin/countersign
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/countersign ./cmd/countersign
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -funcalign=16 -X main.version=$(VERSION) $(LDFLAGS)" -o $(BINARY) ./cmd/countersign
 
 .PHONY: deb
 deb: build ## Build a Debian package of it, in bin/

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
+	"github.com/jessevdk/go-flags"
 	"go.yaml.in/yaml/v3"
 
 	"countersign/internal/config"
@@ -47,23 +47,18 @@ func settings(t *testing.T, file string, env map[string]string) config.Config {
 		t.Setenv(name, value)
 	}
 	var c config.Config
-	p, err := kong.New(&c, kong.DefaultEnvars("COUNTERSIGN"), kong.Configuration(config.ReadFile))
+	p := flags.NewNamedParser("countersign", flags.None)
+	options, err := c.Options(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if file != "" {
-		r, err := config.ReadFile(strings.NewReader(file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if p, err = kong.New(&c, kong.DefaultEnvars("COUNTERSIGN"), kong.Resolvers(r)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := p.Parse(nil); err != nil {
+	if _, err := p.ParseArgs(nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := config.CheckEnvironment(p.Model); err != nil {
+	if err := options.Complete([]byte(file)); err != nil {
+		t.Fatal(err)
+	}
+	if err := options.CheckEnvironment(); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Check(); err != nil {

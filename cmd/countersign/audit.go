@@ -5,22 +5,17 @@ import (
 	"fmt"
 	"time"
 
+	"countersign/internal/config"
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
 	"countersign/internal/store"
 )
 
-type auditCmd struct {
-	Export auditExportCmd `cmd:"" help:"Write events to standard output, with the head of each chain."`
-	Verify auditVerifyCmd `cmd:"" help:"Walk every chain of events and say where one is broken."`
-	Head   auditHeadCmd   `cmd:"" help:"Print where each chain ends, to be kept elsewhere and compared later."`
-}
-
 type auditExportCmd struct {
-	Account string `help:"Of this account alone; 0 for what concerns no account." env:"-" placeholder:"ID"`
-	Format  string `enum:"jsonl,csv" default:"jsonl" help:"jsonl (an object a line) or csv." env:"-"`
-	Since   string `help:"From this instant on, UTC: 2026-03-02 or 2026-03-02T09:30:00Z." env:"-" placeholder:"TIME"`
-	Until   string `help:"Before this instant." env:"-" placeholder:"TIME"`
+	Account string `long:"account" value-name:"ID" description:"Of this account alone; 0 for what concerns no account."`
+	Format  string `long:"format" default:"jsonl" choice:"jsonl" choice:"csv" description:"jsonl (an object a line) or csv."`
+	Since   string `long:"since" value-name:"TIME" description:"From this instant on, UTC: 2026-03-02 or 2026-03-02T09:30:00Z."`
+	Until   string `long:"until" value-name:"TIME" description:"Before this instant."`
 }
 
 func (c auditExportCmd) Run(w *world) error {
@@ -102,7 +97,7 @@ func instantOf(s string) (time.Time, error) {
 }
 
 type auditVerifyCmd struct {
-	Head []string `help:"Where a chain ended when you last looked, ACCOUNT:SEQ:HASH; it must still contain that." env:"-" placeholder:"HEAD"`
+	Head config.List `long:"head" value-name:"HEAD" description:"Where a chain ended when you last looked, ACCOUNT:SEQ:HASH; it must still contain that."`
 }
 
 func (c auditVerifyCmd) Run(w *world) error {
@@ -139,7 +134,7 @@ func (c auditVerifyCmd) Run(w *world) error {
 }
 
 type auditHeadCmd struct {
-	Account string `help:"Of this account alone; 0 for what concerns no account." env:"-" placeholder:"ID"`
+	Account string `long:"account" value-name:"ID" description:"Of this account alone; 0 for what concerns no account."`
 }
 
 func (c auditHeadCmd) Run(w *world) error {

@@ -4,31 +4,49 @@ import (
 	"errors"
 	"fmt"
 
+	"countersign/internal/config"
 	"countersign/internal/store/transfer"
 )
 
-// A backupLock is what seals a backup and opens it.
+// A backupLock is what seals a backup and opens it: one of the two.
 type backupLock struct {
-	KeyFile        string `required:"" xor:"lock" type:"path" help:"File of the key that seals backups and opens them." placeholder:"FILE" env:"-"`
-	PassphraseFile string `required:"" xor:"lock" type:"path" help:"File whose first line is the passphrase instead." placeholder:"FILE" env:"-"`
+	KeyFile        config.Path `long:"key-file" value-name:"FILE" description:"File of the key that seals backups and opens them."`
+	PassphraseFile config.Path `long:"passphrase-file" value-name:"FILE" description:"File whose first line is the passphrase instead."`
+}
+
+// Usage says in the help what is needed.
+func (backupLock) Usage() string { return "(--key-file=FILE | --passphrase-file=FILE)" }
+
+func (l backupLock) check() error {
+	return pair(true, "--key-file", l.KeyFile != "", "--passphrase-file", l.PassphraseFile != "")
 }
 
 func (l backupLock) lock() (transfer.Lock, error) {
 	if l.PassphraseFile != "" {
-		return transfer.PassphraseLock(l.PassphraseFile)
+		return transfer.PassphraseLock(string(l.PassphraseFile))
 	}
-	return transfer.KeyLock(l.KeyFile)
+	return transfer.KeyLock(string(l.KeyFile))
 }
 
 type backupCmd struct {
-	File string `arg:"" type:"path" help:"File to write, or with --check to read."`
+	Args struct {
+		File config.Path `positional-arg-name:"<file>" required:"yes" description:"File to write, or with --check to read."`
+	} `positional-args:"yes"`
 	backupLock
-	NewKey   bool `xor:"what" help:"Make the key file first." env:"-"`
-	WithKeys bool `xor:"what2" help:"Seal the keys (keys.json) into it too." env:"-"`
-	Check    bool `xor:"what,what2" help:"Read a backup and say whether it is whole; restore nothing." env:"-"`
+	NewKey   bool `long:"new-key" description:"Make the key file first."`
+	WithKeys bool `long:"with-keys" description:"Seal the keys (keys.json) into it too."`
+	Check    bool `long:"check" description:"Read a backup and say whether it is whole; restore nothing."`
+}
+
+// Usage says in the help what is needed.
+func (c backupCmd) Usage() string {
+	return c.backupLock.Usage() + " [--new-key] [--with-keys] [--check]"
 }
 
 func (c backupCmd) Run(w *world) error {
+	if err := errors.Join(c.check(), pair(false, "--new-key", c.NewKey, "--check", c.Check), pair(false, "--with-keys", c.WithKeys, "--check", c.Check)); err != nil {
+		return err
+	}
 	d, err := w.desk(false)
 	if err != nil {
 		return err
@@ -37,7 +55,7 @@ func (c backupCmd) Run(w *world) error {
 		if c.KeyFile == "" {
 			return errors.New("--new-key goes with --key-file")
 		}
-		if err := transfer.NewKey(c.KeyFile, d.Store.Now()); err != nil {
+		if err := transfer.NewKey(string(c.KeyFile), d.Store.Now()); err != nil {
 			return fmt.Errorf("make the key: %w", err)
 		}
 	}
@@ -46,9 +64,9 @@ func (c backupCmd) Run(w *world) error {
 		return err
 	}
 	if c.Check {
-		return c.check(w, d, l)
+		return c.read(w, d, l)
 	}
-	b := transfer.Backup{File: c.File, Lock: l}
+	b := transfer.Backup{File: string(c.Args.File), Lock: l}
 	if c.WithKeys {
 		b.Keys = w.config.Keys
 	}
@@ -56,7 +74,7 @@ func (c backupCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w.out, "Backup made: %s, %s, in %s\n", counted(done.Tables, "table"), counted(int(done.Rows), "row"), c.File)
+	fmt.Fprintf(w.out, "Backup made: %s, %s, in %s\n", counted(done.Tables, "table"), counted(int(done.Rows), "row"), c.Args.File)
 	if c.NewKey {
 		fmt.Fprintf(w.out, "It opens with %s alone: keep a copy of that elsewhere.\n", c.KeyFile)
 	}
@@ -66,8 +84,8 @@ func (c backupCmd) Run(w *world) error {
 	return nil
 }
 
-func (c backupCmd) check(w *world, d *transfer.Desk, l transfer.Lock) error {
-	h, done, err := d.Check(w.ctx, c.File, l)
+func (c backupCmd) read(w *world, d *transfer.Desk, l transfer.Lock) error {
+	h, done, err := d.Check(w.ctx, string(c.Args.File), l)
 	if err != nil {
 		return err
 	}
@@ -87,11 +105,16 @@ func (c backupCmd) check(w *world, d *transfer.Desk, l transfer.Lock) error {
 }
 
 type restoreCmd struct {
-	File string `arg:"" type:"existingfile" help:"File that countersign backup has written."`
+	Args struct {
+		File config.Path `positional-arg-name:"<file>" required:"yes" description:"File that countersign backup has written."`
+	} `positional-args:"yes"`
 	backupLock
 }
 
 func (c restoreCmd) Run(w *world) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	d, err := w.desk(false)
 	if err != nil {
 		return err
@@ -100,7 +123,7 @@ func (c restoreCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
-	h, done, err := d.Restore(w.ctx, transfer.Restore{File: c.File, Lock: l, Keys: w.config.Keys})
+	h, done, err := d.Restore(w.ctx, transfer.Restore{File: string(c.Args.File), Lock: l, Keys: w.config.Keys})
 	if err != nil {
 		return err
 	}

@@ -6,27 +6,45 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"countersign/internal/bench"
+	"countersign/internal/config"
 )
 
 type benchCmd struct {
-	Sizes    []int         `help:"Numbers of identities, the smallest first." default:"1000,100000" env:"-"`
-	Postgres string        `help:"URL of a PostgreSQL where databases can be made; best in COUNTERSIGN_BENCH_POSTGRES." env:"COUNTERSIGN_BENCH_POSTGRES"`
-	Slice    time.Duration `help:"How long an operation is measured before the next has its turn." default:"1s" env:"-"`
-	Rounds   int           `help:"How many turns each one has." default:"5" env:"-"`
-	Clients  int           `help:"Connections of the session check." default:"32" env:"-"`
-	Nodes    []int         `help:"How many processes serve on PostgreSQL, in turn." default:"1,3" env:"-"`
-	Dir      string        `help:"Where databases are made; default: the system's directory for temporary files." type:"path" env:"-"`
-	JSON     string        `help:"File for the figures." name:"json" type:"path" env:"-"`
+	Sizes    numbers       `long:"sizes" default:"1000,100000" description:"Numbers of identities, the smallest first."`
+	Postgres string        `long:"postgres" env:"COUNTERSIGN_BENCH_POSTGRES" description:"URL of a PostgreSQL where databases can be made; best in COUNTERSIGN_BENCH_POSTGRES."`
+	Slice    time.Duration `long:"slice" default:"1s" description:"How long an operation is measured before the next has its turn."`
+	Rounds   int           `long:"rounds" default:"5" description:"How many turns each one has."`
+	Clients  int           `long:"clients" default:"32" description:"Connections of the session check."`
+	Nodes    numbers       `long:"nodes" default:"1,3" description:"How many processes serve on PostgreSQL, in turn."`
+	Dir      config.Path   `long:"dir" description:"Where databases are made; default: the system's directory for temporary files."`
+	JSON     config.Path   `long:"json" description:"File for the figures."`
+}
+
+// numbers are given as 1,3 or one by one.
+type numbers []int
+
+// UnmarshalFlag is go-flags'.
+func (n *numbers) UnmarshalFlag(text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		i, err := strconv.Atoi(part)
+		if err != nil {
+			return fmt.Errorf("%q is no number", part)
+		}
+		*n = append(*n, i)
+	}
+	return nil
 }
 
 func (c benchCmd) Run(w *world) (err error) {
 	if c.Rounds < 1 || c.Clients < 1 || c.Slice <= 0 || len(c.Sizes) == 0 || slices.Min(c.Sizes) < 1 || !slices.IsSorted(c.Sizes) || (len(c.Nodes) > 0 && slices.Min(c.Nodes) < 1) {
 		return errors.New("sizes rise, and none of sizes, rounds, clients, nodes and slice is below one")
 	}
-	dir, err := os.MkdirTemp(c.Dir, "countersign-bench-")
+	dir, err := os.MkdirTemp(string(c.Dir), "countersign-bench-")
 	if err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
@@ -40,7 +58,7 @@ func (c benchCmd) Run(w *world) (err error) {
 	if c.JSON != "" {
 		b, failed := json.MarshalIndent(report, "", " ")
 		if failed == nil {
-			failed = os.WriteFile(c.JSON, append(b, '\n'), 0o644) //nolint:gosec // figures
+			failed = os.WriteFile(string(c.JSON), append(b, '\n'), 0o644) //nolint:gosec // figures
 		}
 		if failed != nil {
 			err = errors.Join(err, fmt.Errorf("write the figures: %w", failed))

@@ -62,17 +62,14 @@ func (serveCmd) Run(w *world) error {
 	return s.Serve(w.ctx, l)
 }
 
-type accountCmd struct {
-	Create  accountCreateCmd  `cmd:"" help:"Create an account and its owner."`
-	List    accountListCmd    `cmd:"" help:"List the accounts and their owners."`
-	Recover accountRecoverCmd `cmd:"" help:"Help someone who has lost every device."`
+type accountCreateCmd struct {
+	Email         string `long:"email" value-name:"ADDRESS" required:"yes" description:"Address that the owner signs in with."`
+	PasswordStdin bool   `long:"password-stdin" required:"yes" description:"Read the password from standard input: its first line."`
+	Verified      bool   `long:"verified" description:"Take your word that the address is the owner's."`
 }
 
-type accountCreateCmd struct {
-	Email         string `required:"" help:"Address that the owner signs in with." env:"-"`
-	PasswordStdin bool   `required:"" help:"Read the password from standard input: its first line." env:"-"`
-	Verified      bool   `help:"Take your word that the address is the owner's." env:"-"`
-}
+// Usage says in the help what is needed.
+func (accountCreateCmd) Usage() string { return "--email=ADDRESS --password-stdin [--verified]" }
 
 func (c accountCreateCmd) Run(w *world) error {
 	line, err := bufio.NewReader(w.in).ReadString('\n')
@@ -125,10 +122,6 @@ func (accountListCmd) Run(w *world) error {
 	return t.Flush()
 }
 
-type keyCmd struct {
-	Rotate keyRotateCmd `cmd:"" help:"Add a key and seal everything with it, while the server runs."`
-}
-
 type keyRotateCmd struct{}
 
 func (keyRotateCmd) Run(w *world) error {
@@ -158,13 +151,8 @@ func (keyRotateCmd) Run(w *world) error {
 	return err
 }
 
-type outboxCmd struct {
-	List  outboxListCmd  `cmd:"" help:"List messages that could not be sent."`
-	Retry outboxRetryCmd `cmd:"" help:"Send such a message after all."`
-}
-
 type outboxListCmd struct {
-	All bool `help:"Messages in every state." env:"-"`
+	All bool `long:"all" description:"Messages in every state."`
 }
 
 func (c outboxListCmd) Run(w *world) error {
@@ -197,7 +185,9 @@ func masked(m message.Message) string {
 }
 
 type outboxRetryCmd struct {
-	ID string `arg:"" help:"Id of the message."`
+	Args struct {
+		ID string `positional-arg-name:"<id>" required:"yes" description:"Id of the message."`
+	} `positional-args:"yes"`
 }
 
 func (c outboxRetryCmd) Run(w *world) error {
@@ -206,15 +196,11 @@ func (c outboxRetryCmd) Run(w *world) error {
 		return err
 	}
 	defer func() { _ = s.Close() }()
-	if err := s.DB.RetryMessage(w.ctx, audit.OperatorActor("outbox retry"), c.ID); err != nil {
-		return fmt.Errorf("no message %s was given up", c.ID)
+	if err := s.DB.RetryMessage(w.ctx, audit.OperatorActor("outbox retry"), c.Args.ID); err != nil {
+		return fmt.Errorf("no message %s was given up", c.Args.ID)
 	}
 	_, err = fmt.Fprintln(w.out, "Queued again; a running server sends it.")
 	return err
-}
-
-type checkCmd struct {
-	Check configCheckCmd `cmd:"" help:"Say what is wrong with the settings, or that they are right."`
 }
 
 type configCheckCmd struct{}
@@ -268,13 +254,9 @@ func passkeysChecked(c *config.Config) (string, error) {
 	return line, nil
 }
 
-type simulate struct {
-	Guessing guessingCmd `cmd:"" help:"Print what a year of guessing achieves under this and other rules."`
-}
-
 type guessingCmd struct {
-	Seed  uint64 `help:"Seed of the random numbers." default:"1" env:"-"`
-	Years int    `help:"Account-years for each rule. Default: as many as take seconds." env:"-"`
+	Seed  uint64 `long:"seed" default:"1" description:"Seed of the random numbers."`
+	Years int    `long:"years" description:"Account-years for each rule. Default: as many as take seconds."`
 }
 
 func (c guessingCmd) Run(w *world) error {

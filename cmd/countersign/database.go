@@ -6,25 +6,27 @@ import (
 	"net/url"
 	"strings"
 
+	"countersign/internal/config"
 	"countersign/internal/server"
 	"countersign/internal/store/transfer"
 )
 
-type databaseCmd struct {
-	Move   databaseMoveCmd   `cmd:"" help:"Move the database to PostgreSQL, and compare every row."`
-	Reopen databaseReopenCmd `cmd:"" help:"Go on with a database that was moved, instead of the one that it was moved to."`
+type databaseMoveCmd struct {
+	To     string      `long:"to" value-name:"URL" description:"URL of an empty PostgreSQL database, without a password: PGPASSWORD or a password file has it."`
+	ToFile config.Path `long:"to-file" value-name:"FILE" description:"File that holds the URL."`
+	Anew   bool        `long:"anew" description:"Drop what a move that did not end has copied, and begin anew."`
 }
 
-type databaseMoveCmd struct {
-	To     string `required:"" xor:"to" help:"URL of an empty PostgreSQL database, without a password: PGPASSWORD or a password file has it." placeholder:"URL" env:"-"`
-	ToFile string `required:"" xor:"to" type:"path" help:"File that holds the URL." placeholder:"FILE" env:"-"`
-	Anew   bool   `help:"Drop what a move that did not end has copied, and begin anew." env:"-"`
-}
+// Usage says in the help what is needed.
+func (databaseMoveCmd) Usage() string { return "(--to=URL | --to-file=FILE) [--anew]" }
 
 // target is the URL, which is in the process list unless it is in a file.
 func (c databaseMoveCmd) target() (string, error) {
+	if err := pair(true, "--to", c.To != "", "--to-file", c.ToFile != ""); err != nil {
+		return "", err
+	}
 	if c.ToFile != "" {
-		text, err := transfer.ReadSecret(c.ToFile)
+		text, err := transfer.ReadSecret(string(c.ToFile))
 		return strings.TrimSpace(text), err
 	}
 	u, err := url.Parse(c.To)
@@ -59,7 +61,7 @@ func (c databaseMoveCmd) Run(w *world) error {
 }
 
 type databaseReopenCmd struct {
-	Abandon bool `help:"Take your word that nobody uses the other one any more." env:"-"`
+	Abandon bool `long:"abandon" description:"Take your word that nobody uses the other one any more."`
 }
 
 func (c databaseReopenCmd) Run(w *world) error {

@@ -17,9 +17,9 @@ import (
 )
 
 type doctorCmd struct {
-	Nodes  int    `help:"How many nodes share the database." default:"1" env:"-"`
-	SendTo string `help:"Send a mail to this address, to see that one is taken." env:"-" placeholder:"ADDRESS"`
-	JSON   bool   `help:"Print JSON." name:"json" env:"-"`
+	Nodes  int    `long:"nodes" default:"1" description:"How many nodes share the database."`
+	SendTo string `long:"send-to" value-name:"ADDRESS" description:"Send a mail to this address, to see that one is taken."`
+	JSON   bool   `long:"json" description:"Print JSON."`
 }
 
 func (c doctorCmd) Run(w *world) error {
@@ -66,7 +66,7 @@ func (c doctorCmd) print(w *world, found []doctor.Finding, well bool) error {
 }
 
 type healthcheckCmd struct {
-	Live bool `help:"Ask whether the process answers (/healthz), not whether it is ready (/readyz)." env:"-"`
+	Live bool `long:"live" description:"Ask whether the process answers (/healthz), not whether it is ready (/readyz)."`
 }
 
 // Run asks the server that these settings describe, on this machine: for

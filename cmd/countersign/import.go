@@ -15,21 +15,18 @@ import (
 	"countersign/internal/store"
 )
 
-type importCmd struct {
-	Users importUsersCmd `cmd:"" help:"Make RAM users of the people in a file, with their password hashes and virtual MFA."`
-	U2F   importU2FCmd   `cmd:"" name:"u2f" help:"Bind security keys of the old type (U2F) that a file describes."`
-}
-
 type importU2FCmd struct {
-	File   string `arg:"" help:"CSV or JSON lines, as docs/u2f-import.md describes; - for standard input."`
-	DryRun bool   `help:"Say what would be done, and do nothing." env:"-"`
+	Args struct {
+		File string `positional-arg-name:"<file>" required:"yes" description:"CSV or JSON lines, as docs/u2f-import.md describes; - for standard input."`
+	} `positional-args:"yes"`
+	DryRun bool `long:"dry-run" description:"Say what would be done, and do nothing."`
 }
 
 // badLinesMost is how many bad lines are listed at a time.
 const badLinesMost = 50
 
 func (c importU2FCmd) Run(w *world) error {
-	in, err := opened(w, c.File)
+	in, err := opened(w, c.Args.File)
 	if err != nil {
 		return err
 	}
@@ -63,15 +60,20 @@ func opened(w *world, name string) (io.ReadCloser, error) {
 }
 
 type importUsersCmd struct {
-	File         string `arg:"" help:"CSV or JSON lines, as docs/user-import.md describes; - for standard input."`
-	Account      string `required:"" help:"Account that the users come into: its ID or alias." env:"-" placeholder:"ID"`
-	Format       string `enum:"auto,csv,json" default:"auto" help:"How the file is written; auto: as its first line is." env:"-"`
-	SkipExisting bool   `help:"Leave users alone who are there already." env:"-"`
-	DryRun       bool   `help:"Say what would be done, and do nothing." env:"-"`
+	Args struct {
+		File string `positional-arg-name:"<file>" required:"yes" description:"CSV or JSON lines, as docs/user-import.md describes; - for standard input."`
+	} `positional-args:"yes"`
+	Account      string `long:"account" required:"yes" value-name:"ID" description:"Account that the users come into: its ID or alias."`
+	Format       string `long:"format" default:"auto" choice:"auto" choice:"csv" choice:"json" description:"How the file is written; auto: as its first line is."`
+	SkipExisting bool   `long:"skip-existing" description:"Leave users alone who are there already."`
+	DryRun       bool   `long:"dry-run" description:"Say what would be done, and do nothing."`
 }
 
+// Usage says in the help what is needed.
+func (importUsersCmd) Usage() string { return "--account=ID [users-OPTIONS]" }
+
 func (c importUsersCmd) Run(w *world) error {
-	in, err := opened(w, c.File)
+	in, err := opened(w, c.Args.File)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,8 +12,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
-
-	"github.com/alecthomas/kong"
 
 	"countersign/internal/config"
 	"countersign/internal/fault"
@@ -25,33 +22,67 @@ import (
 // version is set by the build.
 var version = "development"
 
-type cli struct {
-	Config   kong.ConfigFlag `help:"File of settings (YAML)." placeholder:"FILE" group:"Settings:"`
-	Settings config.Config   `embed:"" group:"Settings:"`
+// A runner is a command that does something.
+type runner interface{ Run(w *world) error }
 
-	Serve    serveCmd       `cmd:"" help:"Run the server."`
-	Account  accountCmd     `cmd:"" help:"Create and list accounts."`
-	Audit    auditCmd       `cmd:"" help:"Check what was recorded, and take it out."`
-	Backup   backupCmd      `cmd:"" help:"Write an encrypted copy of the database to a file, while servers run."`
-	Restore  restoreCmd     `cmd:"" help:"Put a backup into an empty database."`
-	Database databaseCmd    `cmd:"" help:"Move the database."`
-	Key      keyCmd         `cmd:"" help:"Change the keys that seal secrets."`
-	Import   importCmd      `cmd:"" help:"Bring in what people bound elsewhere."`
-	Bench    benchCmd       `cmd:"" help:"Measure what operations cost on this machine."`
-	Outbox   outboxCmd      `cmd:"" help:"See what could not be sent."`
-	SMS      smsCmd         `cmd:"" name:"sms" help:"See what text messages were sent, and try one."`
-	Doctor   doctorCmd      `cmd:"" help:"Look at what the server stands on: clock, keys, database, mail, URL, proxy; each is OK, or what to do."`
-	Health   healthcheckCmd `cmd:"" name:"healthcheck" help:"Ask the server on this machine whether it is ready."`
-	Check    checkCmd       `cmd:"" name:"config" help:"Check the settings."`
-	Try      simulate       `cmd:"" name:"simulate" help:"Compute what guessing achieves."`
-	Version  versionCmd     `cmd:"" help:"Print the version."`
+// An entry is a command, which does something or has others below it.
+type entry struct {
+	name, help string
+	run        runner
+	below      []entry
+}
+
+func commands() []entry {
+	return []entry{
+		{"serve", "Run the server.", &serveCmd{}, nil},
+		{"account", "Create and list accounts.", nil, []entry{
+			{"create", "Create an account and its owner.", &accountCreateCmd{}, nil},
+			{"list", "List the accounts and their owners.", &accountListCmd{}, nil},
+			{"recover", "Help someone who has lost every device.", &accountRecoverCmd{}, nil},
+		}},
+		{"audit", "Check what was recorded, and take it out.", nil, []entry{
+			{"export", "Write events to standard output, with the head of each chain.", &auditExportCmd{}, nil},
+			{"verify", "Walk every chain of events and say where one is broken.", &auditVerifyCmd{}, nil},
+			{"head", "Print where each chain ends, to be kept elsewhere and compared later.", &auditHeadCmd{}, nil},
+		}},
+		{"backup", "Write an encrypted copy of the database to a file, while servers run.", &backupCmd{}, nil},
+		{"restore", "Put a backup into an empty database.", &restoreCmd{}, nil},
+		{"database", "Move the database.", nil, []entry{
+			{"move", "Move the database to PostgreSQL, and compare every row.", &databaseMoveCmd{}, nil},
+			{"reopen", "Go on with a database that was moved, instead of the one that it was moved to.", &databaseReopenCmd{}, nil},
+		}},
+		{"key", "Change the keys that seal secrets.", nil, []entry{
+			{"rotate", "Add a key and seal everything with it, while the server runs.", &keyRotateCmd{}, nil},
+		}},
+		{"import", "Bring in what people bound elsewhere.", nil, []entry{
+			{"users", "Make RAM users of the people in a file, with their password hashes and virtual MFA.", &importUsersCmd{}, nil},
+			{"u2f", "Bind security keys of the old type (U2F) that a file describes.", &importU2FCmd{}, nil},
+		}},
+		{"bench", "Measure what operations cost on this machine.", &benchCmd{}, nil},
+		{"outbox", "See what could not be sent.", nil, []entry{
+			{"list", "List messages that could not be sent.", &outboxListCmd{}, nil},
+			{"retry", "Send such a message after all.", &outboxRetryCmd{}, nil},
+		}},
+		{"sms", "See what text messages were sent, and try one.", nil, []entry{
+			{"status", "Show how many codes were sent, by country, and which limits were reached.", &smsStatusCmd{}, nil},
+			{"test", "Send a text message to a number, and say how that went.", &smsTestCmd{}, nil},
+		}},
+		{"doctor", "Look at what the server stands on: clock, keys, database, mail, URL, proxy; each is OK, or what to do.", &doctorCmd{}, nil},
+		{"healthcheck", "Ask the server on this machine whether it is ready.", &healthcheckCmd{}, nil},
+		{"config", "Check the settings.", nil, []entry{
+			{"check", "Say what is wrong with the settings, or that they are right.", &configCheckCmd{}, nil},
+		}},
+		{"simulate", "Compute what guessing achieves.", nil, []entry{
+			{"guessing", "Print what a year of guessing achieves under this and other rules.", &guessingCmd{}, nil},
+		}},
+		{"version", "Print the version.", &versionCmd{}, nil},
+	}
 }
 
 // A world is what commands run in.
 type world struct {
 	ctx      context.Context
 	config   *config.Config
-	app      *kong.Application
 	in       io.Reader
 	out, err io.Writer
 }
@@ -63,64 +94,21 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // whoever asks a second time does not want to wait
-	var c cli
-	c.Settings.Observe.Version = version
-	code := -1
-	parser, err := kong.New(&c,
-		kong.Name("countersign"),
-		kong.Description("A self-hosted account center that signs people in with two steps."),
-		kong.DefaultEnvars("COUNTERSIGN"),
-		kong.Configuration(config.ReadFile),
-		kong.Writers(out, errOut),
-		kong.Exit(func(n int) { code = n; panic(exit{}) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-	)
+	l, err := newLine()
+	if err == nil {
+		err = l.parse(args)
+	}
 	if err != nil {
 		return complain(errOut, err)
 	}
-	return func() (result int) {
-		defer func() {
-			if p := recover(); p != nil {
-				if _, ok := p.(exit); !ok {
-					panic(p)
-				}
-				result = code
-			}
-		}()
-		k, err := parser.Parse(args)
-		if err != nil {
-			return complain(errOut, usage(err))
-		}
-		if err := config.CheckEnvironment(parser.Model); err != nil {
-			return complain(errOut, err)
-		}
-		if err := k.Run(&world{ctx, &c.Settings, parser.Model, in, out, errOut}); err != nil {
-			return complain(errOut, err)
-		}
+	if l.Help {
+		l.help(out)
 		return 0
-	}()
-}
-
-type exit struct{}
-
-// usage says where the commands are listed to whoever named none of them.
-func usage(err error) error {
-	var p *kong.ParseError
-	if !errors.As(err, &p) || p.Context == nil {
-		return err
 	}
-	unknown, isUnknown := strings.CutPrefix(err.Error(), "unexpected argument ")
-	switch {
-	case p.Context.Selected() != nil:
-		return err
-	case isUnknown && strings.Contains(unknown, "did you mean"):
-		return fmt.Errorf("unknown command %s", unknown)
-	case isUnknown:
-		return fmt.Errorf("unknown command %s; `countersign --help` lists them", unknown)
-	case strings.HasPrefix(err.Error(), "expected one of"):
-		return errors.New("which command? `countersign --help` lists them")
+	if err := l.runners[l.asked()].Run(&world{ctx, &l.settings, in, out, errOut}); err != nil {
+		return complain(errOut, err)
 	}
-	return err
+	return 0
 }
 
 // complain says what is wrong, one line each: no capital, no full stop.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/alecthomas/kong"
+	"countersign/internal/config"
 )
 
 // The table of settings in the README has a row for each, with its names, its
@@ -16,7 +16,7 @@ func TestReadmeHasEverySetting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parser, err := kong.New(&cli{}, kong.Name("countersign"), kong.DefaultEnvars("COUNTERSIGN"))
+	l, err := newLine()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,28 +26,24 @@ func TestReadmeHasEverySetting(t *testing.T) {
 			rows[strings.TrimSpace(line)] = true
 		}
 	}
-	n := 0
-	for _, flag := range parser.Model.Flags {
-		if flag.Name == "help" || flag.Name == "config" {
-			continue
-		}
-		n++
-		key := strings.ReplaceAll(flag.Name, "-", "_")
+	for _, o := range l.options {
+		name := o.LongNameWithNamespace()
+		key := strings.ReplaceAll(name, "-", "_")
 		for _, group := range []string{"quota", "passkey", "smtp", "sms", "argon2"} {
 			if rest, ok := strings.CutPrefix(key, group+"_"); ok {
 				key = group + "." + rest
 			}
 		}
 		preset := ""
-		if flag.HasDefault {
-			preset = "`" + flag.Default + "`"
+		if len(o.Default) > 0 {
+			preset = "`" + o.Default[0] + "`"
 		}
-		row := fmt.Sprintf("| `--%s` | `%s` | `%s` | %s | %s |", flag.Name, flag.Envs[0], key, preset, flag.Help)
+		row := fmt.Sprintf("| `--%s` | `%s` | `%s` | %s | %s |", name, config.Variable(o), key, preset, o.Description)
 		if !rows[row] {
 			t.Errorf("README.md lacks\n%s", row)
 		}
 	}
-	if len(rows) != n {
-		t.Errorf("README.md has %d settings, there are %d", len(rows), n)
+	if len(rows) != len(l.options) {
+		t.Errorf("README.md has %d settings, there are %d", len(rows), len(l.options))
 	}
 }

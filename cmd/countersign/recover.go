@@ -15,17 +15,25 @@ import (
 )
 
 type accountRecoverCmd struct {
-	Email  string        `required:"" xor:"who" help:"Address that the owner signs in with." env:"-"`
-	User   string        `required:"" xor:"who" help:"Name of the RAM user: name@alias.suffix, or name@alias." env:"-"`
-	Wait   time.Duration `default:"24h" help:"How long the ticket waits before it works, 1h to 720h." env:"-"`
-	Cancel bool          `xor:"what" help:"Cancel the recovery that is under way." env:"-"`
-	Status bool          `xor:"what" help:"Say whether a recovery is under way." env:"-"`
+	Email  string        `long:"email" value-name:"ADDRESS" description:"Address that the owner signs in with."`
+	User   string        `long:"user" value-name:"NAME" description:"Name of the RAM user: name@alias.suffix, or name@alias."`
+	Wait   time.Duration `long:"wait" default:"24h" description:"How long the ticket waits before it works, 1h to 720h."`
+	Cancel bool          `long:"cancel" description:"Cancel the recovery that is under way."`
+	Status bool          `long:"status" description:"Say whether a recovery is under way."`
+}
+
+// Usage says in the help what is needed.
+func (accountRecoverCmd) Usage() string {
+	return "(--email=ADDRESS | --user=NAME) [recover-OPTIONS]"
 }
 
 // instants are written for operators with their zone.
 const instants = "2006-01-02 15:04 MST"
 
 func (c accountRecoverCmd) Run(w *world) error {
+	if err := errors.Join(pair(true, "--email", c.Email != "", "--user", c.User != ""), pair(false, "--cancel", c.Cancel, "--status", c.Status)); err != nil {
+		return err
+	}
 	s, err := w.open()
 	if err != nil {
 		return err

@@ -11,11 +11,6 @@ import (
 	"countersign/internal/domain/throttle"
 )
 
-type smsCmd struct {
-	Status smsStatusCmd `cmd:"" help:"Show how many codes were sent, by country, and which limits were reached."`
-	Test   smsTestCmd   `cmd:"" help:"Send a text message to a number, and say how that went."`
-}
-
 type smsStatusCmd struct{}
 
 func (smsStatusCmd) Run(w *world) error {
@@ -69,11 +64,13 @@ func (smsStatusCmd) Run(w *world) error {
 }
 
 type smsTestCmd struct {
-	To string `arg:"" help:"Number with its country code, like +4915123456789."`
+	Args struct {
+		To string `positional-arg-name:"<to>" required:"yes" description:"Number with its country code, like +4915123456789."`
+	} `positional-args:"yes"`
 }
 
 func (c smsTestCmd) Run(w *world) error {
-	number, err := account.ParsePhone("", c.To)
+	number, err := account.ParsePhone("", c.Args.To)
 	if err != nil {
 		return err
 	}

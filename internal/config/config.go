@@ -26,52 +26,52 @@ import (
 // COUNTERSIGN_…, and a key of the file; flags win over the environment, and
 // that over the file.
 type Config struct {
-	Listen              string        `help:"Address to listen on." default:"localhost:8080"`
-	Data                string        `help:"Directory of the SQLite database and the keys." default:"./data" type:"path"`
-	Database            string        `help:"URL of PostgreSQL (postgres://…). Default: SQLite in the data directory."`
-	DatabaseConnections int           `help:"Connections to PostgreSQL at most; one more hears what other nodes revoke." default:"16"`
-	DatabasePatience    time.Duration `help:"How long PostgreSQL may take for a statement before the request is refused, 1s to 5m; for a lock half of that." default:"10s"`
-	PublicURL           string        `help:"URL under which people reach the server. Default: http:// and the listen address." name:"public-url"`
-	ServiceName         string        `help:"What people know the service as." default:"Countersign"`
-	Contact             string        `help:"Where people who cannot sign in turn to: shown on pages and in mails."`
-	SignUp              string        `help:"Who may create accounts: closed or open." enum:"closed,open" default:"closed"`
-	RAMSuffix           string        `help:"Domain after the account alias in the names of RAM users: name@alias.ram.localhost." name:"ram-suffix" default:"ram.localhost"`
-	TrustedProxies      []string      `help:"Addresses or CIDRs of proxies whose X-Forwarded-For counts." placeholder:"CIDR"`
-	SessionLength       time.Duration `help:"How long a session lasts at most, 1h to 24h." default:"6h"`
-	SessionIdle         time.Duration `help:"How long a session lasts without use, 5m to 24h." default:"1h"`
-	Keys                string        `help:"File of the keys that seal secrets. Default: keys.json in the data directory." type:"path"`
-	TLSCert             string        `help:"Certificate chain (PEM), to serve TLS without a proxy." type:"path" name:"tls-cert"`
-	TLSKey              string        `help:"Its private key (PEM)." type:"path" name:"tls-key"`
-	FleetAlarm          int           `help:"Wrong codes over all identities in an hour from which everybody pays two codes." default:"1000"`
-	SendCeiling         int           `help:"Codes that are sent in a day at most, to everybody together." default:"10000"`
-	DrainDelay          time.Duration `help:"How long a stopping node on PostgreSQL still serves, while /readyz tells balancers that it leaves: up to 5m." default:"5s"`
-	LogFormat           string        `help:"text or json." enum:"text,json" default:"text"`
-	Dev                 bool          `help:"Development mode: messages go to a page and the terminal, the clock can be moved. For this machine only."`
+	Listen              string        `long:"listen" default:"localhost:8080" description:"Address to listen on."`
+	Data                string        `long:"data" default:"./data" description:"Directory of the SQLite database and the keys."`
+	Database            string        `long:"database" description:"URL of PostgreSQL (postgres://…). Default: SQLite in the data directory."`
+	DatabaseConnections int           `long:"database-connections" default:"16" description:"Connections to PostgreSQL at most; one more hears what other nodes revoke."`
+	DatabasePatience    time.Duration `long:"database-patience" default:"10s" description:"How long PostgreSQL may take for a statement before the request is refused, 1s to 5m; for a lock half of that."`
+	PublicURL           string        `long:"public-url" description:"URL under which people reach the server. Default: http:// and the listen address."`
+	ServiceName         string        `long:"service-name" unquote:"false" default:"Countersign" description:"What people know the service as."`
+	Contact             string        `long:"contact" unquote:"false" description:"Where people who cannot sign in turn to: shown on pages and in mails."`
+	SignUp              string        `long:"sign-up" default:"closed" choice:"closed" choice:"open" description:"Who may create accounts: closed or open."`
+	RAMSuffix           string        `long:"ram-suffix" default:"ram.localhost" description:"Domain after the account alias in the names of RAM users: name@alias.ram.localhost."`
+	TrustedProxies      List          `long:"trusted-proxies" value-name:"CIDR" description:"Addresses or CIDRs of proxies whose X-Forwarded-For counts."`
+	SessionLength       time.Duration `long:"session-length" default:"6h" description:"How long a session lasts at most, 1h to 24h."`
+	SessionIdle         time.Duration `long:"session-idle" default:"1h" description:"How long a session lasts without use, 5m to 24h."`
+	Keys                string        `long:"keys" description:"File of the keys that seal secrets. Default: keys.json in the data directory."`
+	TLSCert             string        `long:"tls-cert" description:"Certificate chain (PEM), to serve TLS without a proxy."`
+	TLSKey              string        `long:"tls-key" description:"Its private key (PEM)."`
+	FleetAlarm          int           `long:"fleet-alarm" default:"1000" description:"Wrong codes over all identities in an hour from which everybody pays two codes."`
+	SendCeiling         int           `long:"send-ceiling" default:"10000" description:"Codes that are sent in a day at most, to everybody together."`
+	DrainDelay          time.Duration `long:"drain-delay" default:"5s" description:"How long a stopping node on PostgreSQL still serves, while /readyz tells balancers that it leaves: up to 5m."`
+	LogFormat           string        `long:"log-format" default:"text" choice:"text" choice:"json" description:"text or json."`
+	Dev                 bool          `long:"dev" description:"Development mode: messages go to a page and the terminal, the clock can be moved. For this machine only."`
 
-	Observe Observe `embed:""`
-	Quota   Quota   `embed:"" prefix:"quota-"`
-	Passkey Passkey `embed:"" prefix:"passkey-"`
-	SMTP    SMTP    `embed:"" prefix:"smtp-"`
-	SMS     SMS     `embed:"" prefix:"sms-"`
-	Argon2  Argon2  `embed:"" prefix:"argon2-"`
+	Observe Observe
+	Quota   Quota   `group:"Quotas" namespace:"quota"`
+	Passkey Passkey `group:"Passkeys" namespace:"passkey"`
+	SMTP    SMTP    `group:"Mail" namespace:"smtp"`
+	SMS     SMS     `group:"Text messages" namespace:"sms"`
+	Argon2  Argon2  `group:"Password hashes" namespace:"argon2"`
 }
 
 // SMTP says how mail is sent.
 type SMTP struct {
-	Address      string `help:"Mail server, host:port."`
-	Username     string `help:"User name at the mail server."`
-	Password     string `help:"Password at the mail server. Better: smtp-password-file."`
-	PasswordFile string `help:"File that holds the password." type:"path"`
-	From         string `help:"Sender, like \"Example <id@example.com>\"."`
-	TLS          string `help:"starttls, implicit, or none (this machine only)." enum:"starttls,implicit,none" default:"starttls" name:"tls"`
+	Address      string `long:"address" description:"Mail server, host:port."`
+	Username     string `long:"username" unquote:"false" description:"User name at the mail server."`
+	Password     string `long:"password" unquote:"false" description:"Password at the mail server. Better: smtp-password-file."`
+	PasswordFile string `long:"password-file" description:"File that holds the password."`
+	From         string `long:"from" unquote:"false" description:"Sender, like \"Example <id@example.com>\"."`
+	TLS          string `long:"tls" default:"starttls" choice:"starttls" choice:"implicit" choice:"none" description:"starttls, implicit, or none (this machine only)."`
 }
 
 // Argon2 is the cost of a password hash.
 type Argon2 struct {
-	Memory  uint32 `help:"Memory of a password hash in KiB." default:"19456" env:"COUNTERSIGN_ARGON2_MEMORY"`
-	Passes  uint32 `help:"Passes of a password hash." default:"2" env:"COUNTERSIGN_ARGON2_PASSES"`
-	AtOnce  int    `help:"How many passwords are hashed at once. Default: one for each processor but one." env:"COUNTERSIGN_ARGON2_AT_ONCE"`
-	Waiting int    `help:"How many more may wait." default:"64" env:"COUNTERSIGN_ARGON2_WAITING"`
+	Memory  uint32 `long:"memory" default:"19456" description:"Memory of a password hash in KiB."`
+	Passes  uint32 `long:"passes" default:"2" description:"Passes of a password hash."`
+	AtOnce  int    `long:"at-once" description:"How many passwords are hashed at once. Default: one for each processor but one."`
+	Waiting int    `long:"waiting" default:"64" description:"How many more may wait."`
 }
 
 // Check completes the settings and says everything that is wrong with them.
@@ -79,6 +79,9 @@ func (c *Config) Check() error {
 	var wrong []error
 	say := func(key, format string, args ...any) { wrong = append(wrong, fmt.Errorf(key+": "+format, args...)) }
 
+	for _, path := range []*string{&c.Data, &c.Keys, &c.TLSCert, &c.TLSKey, &c.Passkey.Metadata, &c.SMTP.PasswordFile, &c.SMS.SecretFile} {
+		*path = absolute(*path)
+	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if _, number := strconv.ParseUint(port, 10, 16); err != nil || number != nil {
 		say("listen", "%q is not host:port", c.Listen)

@@ -1,29 +1,26 @@
 package config_test
 
 import (
-	"strings"
 	"testing"
 
-	"github.com/alecthomas/kong"
+	"github.com/jessevdk/go-flags"
 
 	"countersign/internal/config"
 )
 
 // parse reads settings as the command does.
 func parse(file string) (config.Config, error) {
-	var c struct {
-		Settings config.Config `embed:""`
-	}
-	r, err := config.ReadFile(strings.NewReader(file))
+	var c config.Config
+	p := flags.NewNamedParser("countersign", flags.None)
+	settings, err := c.Options(p)
 	if err != nil {
-		return c.Settings, err
+		return c, err
 	}
-	k, err := kong.New(&c, kong.Resolvers(r), kong.Exit(func(int) { panic("exit") }))
-	if err != nil {
-		return c.Settings, err
+	if _, err := p.ParseArgs(nil); err != nil {
+		return c, err
 	}
-	_, err = k.Parse(nil)
-	return c.Settings, err
+	err = settings.Complete([]byte(file))
+	return c, err
 }
 
 func TestASettingsFileIsReadStrictly(t *testing.T) {

@@ -12,13 +12,13 @@ import (
 
 // Observe says how the server is watched.
 type Observe struct {
-	LogLevel      string  `help:"How much is logged: error, warn, info (with a line for every request), or debug (with those that machines make all the time)." enum:"error,warn,info,debug" default:"info"`
-	MetricsListen string  `help:"Address of /metrics, on a listener of its own: host:port, for a private network. Default: closed."`
-	Debug         bool    `help:"Serve /debug/pprof there too. For this machine only."`
-	TraceEndpoint string  `help:"Collector that traces are sent to, by OTLP/HTTP in JSON, like http://localhost:4318. Default: none are."`
-	TraceShare    float64 `help:"Share of the requests that are traced, 0 to 1." default:"1"`
+	LogLevel      string  `long:"log-level" default:"info" choice:"error" choice:"warn" choice:"info" choice:"debug" description:"How much is logged: error, warn, info (with a line for every request), or debug (with those that machines make all the time)."`
+	MetricsListen string  `long:"metrics-listen" description:"Address of /metrics, on a listener of its own: host:port, for a private network. Default: closed."`
+	Debug         bool    `long:"debug" description:"Serve /debug/pprof there too. For this machine only."`
+	TraceEndpoint string  `long:"trace-endpoint" description:"Collector that traces are sent to, by OTLP/HTTP in JSON, like http://localhost:4318. Default: none are."`
+	TraceShare    float64 `long:"trace-share" default:"1" description:"Share of the requests that are traced, 0 to 1."`
 
-	Version string `kong:"-"` // of the build
+	Version string // of the build
 }
 
 // Logger returns the log that the settings ask for.

@@ -17,12 +17,12 @@ import (
 
 // Passkey says what passkeys belong to, and which may be bound.
 type Passkey struct {
-	RPID        string   `help:"Domain that passkeys belong to, for good: the host of public_url or a domain above it. Default: that host." name:"rp-id"`
-	Origins     []string `help:"Related origins: other origins whose pages may use the same passkeys, like https://example.net." placeholder:"ORIGIN"`
-	Attestation string   `help:"Ask authenticators to prove their model (direct), or not (none)." enum:"none,direct" default:"none"`
-	Allow       []string `help:"AAGUIDs of the models that alone may be bound." placeholder:"AAGUID"`
-	Deny        []string `help:"AAGUIDs of models that may not be bound." placeholder:"AAGUID"`
-	Metadata    string   `help:"BLOB file of the FIDO Metadata Service (MDS3), to check attestations by." type:"path"`
+	RPID        string `long:"rp-id" description:"Domain that passkeys belong to, for good: the host of public_url or a domain above it. Default: that host."`
+	Origins     List   `long:"origins" value-name:"ORIGIN" description:"Related origins: other origins whose pages may use the same passkeys, like https://example.net."`
+	Attestation string `long:"attestation" default:"none" choice:"none" choice:"direct" description:"Ask authenticators to prove their model (direct), or not (none)."`
+	Allow       List   `long:"allow" value-name:"AAGUID" description:"AAGUIDs of the models that alone may be bound."`
+	Deny        List   `long:"deny" value-name:"AAGUID" description:"AAGUIDs of models that may not be bound."`
+	Metadata    string `long:"metadata" description:"BLOB file of the FIDO Metadata Service (MDS3), to check attestations by."`
 }
 
 func (c *Config) checkPasskeys() (wrong []error) {

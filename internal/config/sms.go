@@ -13,24 +13,24 @@ import (
 
 // SMS says how text messages are sent, and how many.
 type SMS struct {
-	Provider       string   `help:"Who sends text messages: smpp, hook, twilio, aliyun, or none." enum:"none,smpp,hook,twilio,aliyun" default:"none"`
-	Countries      []string `help:"Countries to which text messages go, like CN,JP,DE; or all. Numbers elsewhere cannot be attached." placeholder:"CC"`
-	Ceiling        int      `help:"Text messages that are sent in a day at most." default:"2000"`
-	CountryCeiling int      `help:"Text messages that are sent in a day to one country at most." default:"1000"`
-	From           string   `help:"Sender: a number or a name. Twilio: also a messaging service (MG…)."`
-	Account        string   `help:"SMPP: system_id. Twilio: account SID. Alibaba Cloud: AccessKey ID."`
-	Key            string   `help:"Twilio: API key SID, where the secret is that of a key."`
-	Secret         string   `help:"SMPP: password. Twilio: auth token or API key secret. Alibaba Cloud: AccessKey secret. Hook: signing secret. Better: sms-secret-file."`
-	SecretFile     string   `help:"File that holds the secret." type:"path"`
-	URL            string   `help:"Hook: where messages are posted. SMPP: host:port. Twilio, Alibaba Cloud: another API endpoint." name:"url"`
-	Template       string   `help:"Hook: template of the body. Alibaba Cloud: template code for codes."`
-	NoticeTemplate string   `help:"Alibaba Cloud: template code for notices."`
-	SignName       string   `help:"Alibaba Cloud: signature name, with templates."`
-	ContentType    string   `help:"Hook: media type of the body." default:"application/json"`
-	Header         string   `help:"Hook: one more header of the request, like \"X-Api-Key: …\"."`
-	TLS            bool     `help:"SMPP: over TLS." name:"tls"`
-	SystemType     string   `help:"SMPP: system_type."`
-	Alphabet       string   `help:"SMPP: how the SMSC reads plain text: gsm7, latin1 or ucs2." enum:"gsm7,latin1,ucs2" default:"gsm7"`
+	Provider       string `long:"provider" default:"none" choice:"none" choice:"smpp" choice:"hook" choice:"twilio" choice:"aliyun" description:"Who sends text messages: smpp, hook, twilio, aliyun, or none."`
+	Countries      List   `long:"countries" value-name:"CC" description:"Countries to which text messages go, like CN,JP,DE; or all. Numbers elsewhere cannot be attached."`
+	Ceiling        int    `long:"ceiling" default:"2000" description:"Text messages that are sent in a day at most."`
+	CountryCeiling int    `long:"country-ceiling" default:"1000" description:"Text messages that are sent in a day to one country at most."`
+	From           string `long:"from" unquote:"false" description:"Sender: a number or a name. Twilio: also a messaging service (MG…)."`
+	Account        string `long:"account" description:"SMPP: system_id. Twilio: account SID. Alibaba Cloud: AccessKey ID."`
+	Key            string `long:"key" description:"Twilio: API key SID, where the secret is that of a key."`
+	Secret         string `long:"secret" unquote:"false" description:"SMPP: password. Twilio: auth token or API key secret. Alibaba Cloud: AccessKey secret. Hook: signing secret. Better: sms-secret-file."`
+	SecretFile     string `long:"secret-file" description:"File that holds the secret."`
+	URL            string `long:"url" description:"Hook: where messages are posted. SMPP: host:port. Twilio, Alibaba Cloud: another API endpoint."`
+	Template       string `long:"template" unquote:"false" description:"Hook: template of the body. Alibaba Cloud: template code for codes."`
+	NoticeTemplate string `long:"notice-template" unquote:"false" description:"Alibaba Cloud: template code for notices."`
+	SignName       string `long:"sign-name" unquote:"false" description:"Alibaba Cloud: signature name, with templates."`
+	ContentType    string `long:"content-type" default:"application/json" description:"Hook: media type of the body."`
+	Header         string `long:"header" unquote:"false" description:"Hook: one more header of the request, like \"X-Api-Key: …\"."`
+	TLS            bool   `long:"tls" description:"SMPP: over TLS."`
+	SystemType     string `long:"system-type" description:"SMPP: system_type."`
+	Alphabet       string `long:"alphabet" default:"gsm7" choice:"gsm7" choice:"latin1" choice:"ucs2" description:"SMPP: how the SMSC reads plain text: gsm7, latin1 or ucs2."`
 }
 
 func (c *Config) checkSMS() (wrong []error) {

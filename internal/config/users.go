@@ -8,10 +8,10 @@ import (
 
 // Quota bounds what accounts hold.
 type Quota struct {
-	Users         int `help:"RAM users of an account." default:"5000"`
-	MFADevices    int `help:"Virtual MFA devices of an account." name:"mfa-devices" default:"5000"`
-	PhoneAccounts int `help:"Accounts that one telephone number serves." name:"phone-accounts" default:"6"`
-	Passkeys      int `help:"Passkeys of a user; security keys of the old type (U2F) are counted apart." default:"5"`
+	Users         int `long:"users" default:"5000" description:"RAM users of an account."`
+	MFADevices    int `long:"mfa-devices" default:"5000" description:"Virtual MFA devices of an account."`
+	PhoneAccounts int `long:"phone-accounts" default:"6" description:"Accounts that one telephone number serves."`
+	Passkeys      int `long:"passkeys" default:"5" description:"Passkeys of a user; security keys of the old type (U2F) are counted apart."`
 }
 
 // DefaultSuffix is the suffix of a server whose operator sets none.

@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/text/feature/plural"
 	"golang.org/x/text/language"
 
 	"countersign/internal/fault"
@@ -28,9 +26,9 @@ type Locale struct {
 	messages func() map[string]message // read when first asked for
 }
 
-// A message is one sentence or more in one language: with several forms, that
-// for one and that for other counts (CLDR plural categories). {{.Name}} stands
-// for a value.
+// A message is one sentence or more in one language. {{.Name}} stands for a
+// value. One is for a Count of 1, if the language speaks differently then: of
+// the plural categories of CLDR the languages here have no others.
 type message struct{ One, Other string }
 
 // UnmarshalJSON reads a message: a string, or an object of its forms.
@@ -120,16 +118,10 @@ func (l *Locale) translate(key string, values map[string]any) string {
 	case !ok:
 		return "[" + key + "]" // a test sees to it that there is none
 	}
-	if n, ok := values["Count"]; ok && m.One != "" && l.isOne(n) {
+	if n, ok := values["Count"]; ok && m.One != "" && fmt.Sprint(n) == "1" {
 		return expand(m.One, values)
 	}
 	return expand(m.Other, values)
-}
-
-// isOne reports whether a count takes the form for one.
-func (l *Locale) isOne(count any) bool {
-	n, err := strconv.Atoi(fmt.Sprint(count))
-	return err == nil && plural.Cardinal.MatchPlural(language.MustParse(l.Tag), n, 0, 0, 0, 0) == plural.One
 }
 
 // expand puts values in their places.

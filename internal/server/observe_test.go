@@ -359,9 +359,14 @@ func TestMetricsAreOnAListenerOfTheirOwn(t *testing.T) {
 		}
 		return res.StatusCode, string(b)
 	}
-	for path, status := range map[string]int{"/metrics": 200, "/debug/pprof/": 200, "/debug/pprof/goroutine?debug=1": 200, "/debug/pprof/cmdline": 404, "/": 404, "/signin": 404, "/api/v1/session": 404, "/healthz": 404} {
+	for path, status := range map[string]int{"/metrics": 200, "/debug/pprof/": 200, "/debug/pprof/goroutine?debug=1": 200, "/debug/pprof/cmdline": 404, "/debug/pprof/nothing": 404, "/": 404, "/signin": 404, "/api/v1/session": 404, "/healthz": 404} {
 		if got, _ := get(path); got != status {
 			t.Errorf("%s aside: %d, want %d", path, got, status)
+		}
+	}
+	for path, begin := range map[string]string{"/debug/pprof/": "allocs ", "/debug/pprof/heap?gc=1": "\x1f\x8b", "/debug/pprof/profile?seconds=1": "\x1f\x8b", "/debug/pprof/trace?seconds=1": "go 1."} {
+		if got, body := get(path); got != http.StatusOK || !strings.HasPrefix(body, begin) {
+			t.Errorf("%s: %d, %.20q", path, got, body)
 		}
 	}
 	if _, body := get("/metrics"); !strings.Contains(body, "countersign_database_up 1") {

@@ -35,7 +35,7 @@ type measured struct {
 func build(b *testing.B, program string) string {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), filepath.Base(program))
-	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, program)
+	c := exec.Command("go", "build", "-tags", "nopgxregisterdefaulttypes", "-trimpath", "-ldflags", "-s -w -funcalign=16", "-o", path, program)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)

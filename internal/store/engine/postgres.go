@@ -128,11 +128,21 @@ const durable = "SELECT set_config('synchronous_commit', 'on', false) WHERE curr
 // atLeisure has the COMMIT of one transaction leave the disk to a later one.
 const atLeisure = "SELECT set_config('synchronous_commit', 'off', true) WHERE current_setting('synchronous_commit', true) <> 'off'"
 
+// databaseTypes are the types of values (database/sql/driver) in PostgreSQL,
+// where nobody asks the server for them: default_query_exec_mode=exec, as some
+// poolers need it. The program is built without the driver's own list (the tag
+// nopgxregisterdefaulttypes), which is 1.4 MB of types that are not here.
+var databaseTypes = map[string]any{"bool": false, "int8": int64(0), "float8": float64(0), "text": "", "bytea": []byte(nil), "timestamptz": time.Time{}}
+
 // limits has the server itself give up a lock, so that the connection lives
 // on, and a node that stops in the middle of a write, with what it has locked.
 func limits(lock, idle time.Duration) func(context.Context, *pgx.Conn) error {
 	set := fmt.Sprintf("SET lock_timeout = %d; SET idle_in_transaction_session_timeout = %d; ", lock.Milliseconds(), idle.Milliseconds()) + durable
 	return func(ctx context.Context, c *pgx.Conn) error {
+		types := c.TypeMap()
+		for name, value := range databaseTypes {
+			types.RegisterDefaultPgType(value, name)
+		}
 		_, err := c.PgConn().Exec(ctx, set).ReadAll()
 		return err
 	}

@@ -1,0 +1,5 @@
+package guess
+
+const Block = block
+
+var RankOf = rankOf
