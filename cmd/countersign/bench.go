@@ -25,11 +25,14 @@ type benchCmd struct {
 	JSON     config.Path   `long:"json" description:"File for the figures."`
 }
 
-// numbers are given as 1,3 or one by one.
+// numbers are given as 1,3 or one by one; there may be none.
 type numbers []int
 
 // UnmarshalFlag is go-flags'.
 func (n *numbers) UnmarshalFlag(text string) error {
+	if text == "" {
+		return nil // none
+	}
 	for part := range strings.SplitSeq(text, ",") {
 		i, err := strconv.Atoi(part)
 		if err != nil {
