@@ -236,7 +236,7 @@ func checkVirtualMFA(tx *store.Tx, i account.Identity, codes []string, pair bool
 	if err != nil {
 		return err
 	}
-	return tx.AcceptStep(i.Account, i.ID, d.ID, step, drift, factor.ErrCodeUsed)
+	return tx.AcceptStep(i.Account, i.ID, d.ID, step, drift)
 }
 
 // longEnough refuses a code that was sent before the price rose.

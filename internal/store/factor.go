@@ -55,10 +55,10 @@ func (r *Reader) HasVirtualMFA(a account.ID, i account.IdentityID) (bool, error)
 	return has, err
 }
 
-// AcceptStep uses up a time step and all before it; used is returned when
-// another request was first.
-func (tx *Tx) AcceptStep(a account.ID, i account.IdentityID, device string, step int64, drift int, used error) error {
-	return tx.one(used, "UPDATE virtual_mfa SET last_step = $4, drift = $5, last_used_at = $6 WHERE account_id = $1 AND identity_id = $2 AND id = $3 AND last_step < $4", a, i, device, step, drift, micros(tx.Now))
+// AcceptStep uses up a time step and all before it. When another request was
+// first, the whole write is tried again, and sees in the device what was used.
+func (tx *Tx) AcceptStep(a account.ID, i account.IdentityID, device string, step int64, drift int) error {
+	return tx.oneLater(errLost, "UPDATE virtual_mfa SET last_step = $4, drift = $5, last_used_at = $6 WHERE account_id = $1 AND identity_id = $2 AND id = $3 AND last_step < $4", a, i, device, step, drift, micros(tx.Now))
 }
 
 // RemoveVirtualMFA unbinds the device.

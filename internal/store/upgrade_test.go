@@ -381,7 +381,7 @@ func want(is bool) error {
 func works(t *testing.T, w *storetest.World) {
 	t.Helper()
 	err := w.Write(ctx(), audit.OperatorActor("test"), func(tx *store.Tx) error {
-		if err := tx.AcceptStep(oldAccount, oldOwner, "v", 78, 0, errFirst); err != nil {
+		if err := tx.AcceptStep(oldAccount, oldOwner, "v", 78, 0); err != nil {
 			return err
 		}
 		if err := tx.UseRecoveryCode(oldAccount, oldOwner, []byte("left"), errFirst); err != nil {
