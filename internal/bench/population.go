@@ -69,7 +69,7 @@ func openPopulation(ctx context.Context, dir, engine, url string, n int, say fun
 	if err != nil {
 		return nil, err
 	}
-	p.prover = &prove.Prover{DB: p.db, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1 << 30, Quotas: account.DefaultQuotas, Suffix: store.DefaultSuffix,
+	p.prover = &prove.Prover{DB: p.db, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1 << 30, Fleet: &prove.Fleet{}, Quotas: account.DefaultQuotas, Suffix: store.DefaultSuffix,
 		Sending:  prove.Sending{Ceiling: throttle.Ceiling{All: 1 << 30, Text: 1 << 30, Country: 1 << 30}},
 		Service:  message.Service{Name: "Countersign", URL: "http://localhost"},
 		Passkeys: &passkey.RelyingParty{ID: "localhost", Name: "Countersign", Origins: []string{"http://localhost"}}}

@@ -82,7 +82,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (*Server, erro
 	if err != nil {
 		return nil, errors.Join(err, s.DB.Close())
 	}
-	prover := &prove.Prover{DB: s.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: c.FleetAlarm, Sending: s.sending(), Quotas: c.Quotas(), Suffix: c.RAMSuffix, Passkeys: relyingParty(&c),
+	prover := &prove.Prover{DB: s.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: c.FleetAlarm, Fleet: &prove.Fleet{}, Sending: s.sending(), Quotas: c.Quotas(), Suffix: c.RAMSuffix, Passkeys: relyingParty(&c),
 		Service: message.Service{Name: c.ServiceName, URL: c.PublicURL, Contact: c.Contact}}
 	s.SignUp = &signup.Flow{Prover: prover, Open: c.SignUp == "open"}
 	s.SignIn = &signin.Flow{Prover: prover, Lifetimes: c.Lifetimes()}

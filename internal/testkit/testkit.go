@@ -61,7 +61,7 @@ func New(t testing.TB, e storetest.Engine) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Prover = &prove.Prover{DB: w.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1000, Quotas: account.DefaultQuotas, Suffix: Suffix, Sending: prove.Sending{Ceiling: throttle.Ceiling{All: 10_000, Text: 5000, Country: 1000}}, Service: message.Service{Name: "Countersign", URL: "https://id.example.com"}}
+	w.Prover = &prove.Prover{DB: w.DB, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1000, Fleet: &prove.Fleet{}, Quotas: account.DefaultQuotas, Suffix: Suffix, Sending: prove.Sending{Ceiling: throttle.Ceiling{All: 10_000, Text: 5000, Country: 1000}}, Service: message.Service{Name: "Countersign", URL: "https://id.example.com"}}
 	w.Prover.Passkeys = &passkey.RelyingParty{ID: "id.example.com", Name: "Countersign", Origins: []string{"https://id.example.com"}}
 	w.SignIn = &signin.Flow{Prover: w.Prover, Lifetimes: session.Default}
 	w.SignUp = &signup.Flow{Prover: w.Prover, Open: true}
