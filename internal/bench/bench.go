@@ -121,6 +121,9 @@ func (o Options) engine(ctx context.Context, name string, r *Report) (err error)
 		}
 		p.dir, p.url = dir, url
 		all = append(all, p)
+		if err := settle(ctx, url); err != nil {
+			return err
+		}
 	}
 	for _, op := range operations {
 		o.Say("%s: %s", name, op.name)
@@ -213,6 +216,15 @@ func during(ctx context.Context, d time.Duration, prepare func() (func() error, 
 		}
 	}
 	return took, work, nil
+}
+
+// settle has the database do now what it would do while we measure.
+func settle(ctx context.Context, url string) error {
+	e, err := engine.Open(ctx, engine.Config{URL: url})
+	if err != nil {
+		return err
+	}
+	return errors.Join(e.Settle(ctx), e.Close())
 }
 
 // tables measures what the rows take once everything was done.

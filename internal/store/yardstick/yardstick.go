@@ -44,6 +44,9 @@ func Open(ctx context.Context, url string, schema fs.FS, n int64) (*Yardstick, e
 			return err
 		})
 	}
+	if err == nil {
+		err = e.Settle(ctx)
+	}
 	if err != nil {
 		_ = e.Close()
 		return nil, fmt.Errorf("prepare the yardstick: %w", err)
