@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jessevdk/go-flags"
@@ -60,11 +61,11 @@ func (l *line) add(above *flags.Command, list []entry) error {
 
 // parse reads what is asked for, and completes the settings.
 func (l *line) parse(args []string) error {
-	for _, arg := range args { // the library would take --dev= for yes
-		if name, empty := strings.CutSuffix(arg, "="); empty && l.options.IsBool(strings.TrimPrefix(name, "--")) {
-			return fmt.Errorf("%s must be true or false but is empty", name)
-		}
+	args, err := l.truths(args)
+	if err != nil {
+		return err
 	}
+	_ = os.Unsetenv("GO_FLAGS_COMPLETION") // with which the library prints what could be typed, and ends the program
 	rest, err := l.parser.ParseArgs(args)
 	switch {
 	case l.Help: // whatever is missing besides
@@ -84,6 +85,36 @@ func (l *line) parse(args []string) error {
 		return err
 	}
 	return l.options.CheckEnvironment("COUNTERSIGN_CONFIG", "COUNTERSIGN_BENCH_POSTGRES")
+}
+
+// truths has --dev=yes be what it is in the environment and in a file; the
+// library knows fewer words, and takes an empty one for yes.
+func (l *line) truths(args []string) ([]string, error) {
+	args = slices.Clone(args)
+	for n, arg := range args {
+		if arg == "--" {
+			break
+		}
+		name, word, given := strings.Cut(arg, "=")
+		if !given || !isBool(l.parser.Command, strings.TrimPrefix(name, "--")) {
+			continue
+		}
+		value, err := config.Truth(word)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		args[n] = name + "=" + value
+	}
+	return args, nil
+}
+
+// isBool reports whether an option of c or of a command below is one that is
+// true or false.
+func isBool(c *flags.Command, name string) bool {
+	return slices.ContainsFunc(config.OptionsOf(c.Group), func(o *flags.Option) bool {
+		_, is := o.Value().(bool)
+		return is && o.LongNameWithNamespace() == name
+	}) || slices.ContainsFunc(c.Commands(), func(below *flags.Command) bool { return isBool(below, name) })
 }
 
 // asked is the command that is asked for, as far as it is.

@@ -44,14 +44,6 @@ func Variable(o *flags.Option) string {
 	return EnvironmentPrefix + strings.ToUpper(strings.ReplaceAll(o.LongNameWithNamespace(), "-", "_"))
 }
 
-// IsBool reports whether a name is that of a setting which is true or false.
-func (s Settings) IsBool(name string) bool {
-	return slices.ContainsFunc(s, func(o *flags.Option) bool {
-		_, is := o.Value().(bool)
-		return is && o.LongNameWithNamespace() == name
-	})
-}
-
 // Complete gives what the command line, which has been parsed, leaves open: by
 // the environment, or else by the text of a settings file, in YAML. The library
 // would read the environment too, but take an empty variable for yes.
@@ -74,7 +66,7 @@ func (s Settings) Complete(text []byte) error {
 			continue
 		}
 		if _, is := o.Value().(bool); is {
-			if value, err = truth(value); err != nil {
+			if value, err = Truth(value); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 		}
@@ -100,8 +92,8 @@ func Plain(err error) error {
 	return errors.New(strings.NewReplacer("`", "", "'", "").Replace(its.Message))
 }
 
-// truth is a word for yes or no as the library knows it.
-func truth(word string) (string, error) {
+// Truth is a word for yes or no as the library knows it.
+func Truth(word string) (string, error) {
 	switch strings.ToLower(word) {
 	case "true", "1", "yes":
 		return "true", nil

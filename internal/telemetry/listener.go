@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,8 +26,8 @@ func (m *Metrics) Handler(log *slog.Logger, debug bool) http.Handler {
 	if debug {
 		mux.HandleFunc("GET /debug/pprof/{$}", listProfiles)
 		mux.HandleFunc("GET /debug/pprof/{name}", writeProfile)
-		mux.HandleFunc("GET /debug/pprof/profile", during(pprof.StartCPUProfile, pprof.StopCPUProfile))
-		mux.HandleFunc("GET /debug/pprof/trace", during(trace.Start, trace.Stop))
+		mux.HandleFunc("GET /debug/pprof/profile", during(30, 300, pprof.StartCPUProfile, pprof.StopCPUProfile))
+		mux.HandleFunc("GET /debug/pprof/trace", during(1, 10, trace.Start, trace.Stop))
 	}
 	return mux
 }
@@ -52,30 +53,30 @@ func writeProfile(w http.ResponseWriter, r *http.Request) {
 	if r.FormValue("gc") != "" {
 		runtime.GC()
 	}
-	if debug == 0 {
-		w.Header().Set("Content-Type", "application/octet-stream")
-	}
+	w.Header().Set("Content-Type", map[bool]string{true: "application/octet-stream", false: "text/plain; charset=utf-8"}[debug == 0])
 	_ = p.WriteTo(w, debug)
 }
 
-// during writes what start records until the seconds asked for are over, 30
-// unless told, 300 at most.
-func during(start func(io.Writer) error, stop func()) http.HandlerFunc {
+// during answers with what start records until the seconds asked for are over:
+// usual ones unless told, most ones at most.
+func during(usual, most int, start func(io.Writer) error, stop func()) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		seconds, err := strconv.Atoi(r.FormValue("seconds"))
 		if err != nil || seconds <= 0 {
-			seconds = 30
+			seconds = usual
 		}
-		w.Header().Set("Content-Type", "application/octet-stream")
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
-		if err := start(w); err != nil { // one at a time
-			http.Error(w, err.Error(), http.StatusConflict)
+		var record bytes.Buffer // whoever does not read holds up no other
+		if err := start(&record); err != nil {
+			http.Error(w, err.Error(), http.StatusConflict) // one at a time
 			return
 		}
-		defer stop()
 		select {
-		case <-time.After(time.Duration(min(seconds, 300)) * time.Second):
+		case <-time.After(time.Duration(min(seconds, most)) * time.Second):
 		case <-r.Context().Done():
 		}
+		stop()
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = w.Write(record.Bytes())
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"net/url"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // CreateDatabase makes an empty database beside the one at a PostgreSQL URL,
@@ -20,7 +19,7 @@ func CreateDatabase(ctx context.Context, at, name string) (made string, drop fun
 		return "", nil, errors.New("the database URL cannot be read") // the parser's words may hold the password
 	}
 	do := func(ctx context.Context, statement, how string) error {
-		d := sql.OpenDB(stdlib.GetConnector(*c))
+		d := sql.OpenDB(connector(*c, ""))
 		_, err := d.ExecContext(ctx, statement+" "+pgx.Identifier{name}.Sanitize()+how)
 		return errors.Join(err, d.Close())
 	}

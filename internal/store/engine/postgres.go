@@ -97,7 +97,7 @@ func (e *Engine) openPostgres(ctx context.Context, config Config) error {
 		e.patience = DefaultPatience
 	}
 	e.connect = c
-	d := sql.OpenDB(pipelines{stdlib.GetConnector(*c, stdlib.OptionAfterConnect(limits(e.patience/2, 3*e.patience)))})
+	d := sql.OpenDB(pipelines{connector(*c, limits(e.patience/2, 3*e.patience))})
 	d.SetMaxOpenConns(most)
 	d.SetMaxIdleConns(most)
 	d.SetConnMaxIdleTime(5 * time.Minute)
@@ -128,24 +128,35 @@ const durable = "SELECT set_config('synchronous_commit', 'on', false) WHERE curr
 // atLeisure has the COMMIT of one transaction leave the disk to a later one.
 const atLeisure = "SELECT set_config('synchronous_commit', 'off', true) WHERE current_setting('synchronous_commit', true) <> 'off'"
 
-// databaseTypes are the types of values (database/sql/driver) in PostgreSQL,
-// where nobody asks the server for them: default_query_exec_mode=exec, as some
-// poolers need it. The program is built without the driver's own list (the tag
+// databaseTypes are the types of our values in PostgreSQL, where nobody asks the
+// server for them: default_query_exec_mode=exec, as some poolers need it. The
+// program is built without the driver's own list (the tag
 // nopgxregisterdefaulttypes), which is 1.4 MB of types that are not here.
-var databaseTypes = map[string]any{"bool": false, "int8": int64(0), "float8": float64(0), "text": "", "bytea": []byte(nil), "timestamptz": time.Time{}}
+var databaseTypes = []struct {
+	value any
+	name  string
+}{
+	{false, "bool"}, {int(0), "int8"}, {int64(0), "int8"}, {uint32(0), "int8"}, {float64(0), "float8"}, {"", "text"}, {[]string(nil), "_text"}, {[]byte(nil), "bytea"}, {time.Time{}, "timestamptz"},
+}
+
+// connector connects to c, and begins each connection with a statement; empty: none.
+func connector(c pgx.ConnConfig, begin string) driver.Connector {
+	return stdlib.GetConnector(c, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+		for _, t := range databaseTypes {
+			c.TypeMap().RegisterDefaultPgType(t.value, t.name)
+		}
+		if begin == "" {
+			return nil
+		}
+		_, err := c.PgConn().Exec(ctx, begin).ReadAll()
+		return err
+	}))
+}
 
 // limits has the server itself give up a lock, so that the connection lives
 // on, and a node that stops in the middle of a write, with what it has locked.
-func limits(lock, idle time.Duration) func(context.Context, *pgx.Conn) error {
-	set := fmt.Sprintf("SET lock_timeout = %d; SET idle_in_transaction_session_timeout = %d; ", lock.Milliseconds(), idle.Milliseconds()) + durable
-	return func(ctx context.Context, c *pgx.Conn) error {
-		types := c.TypeMap()
-		for name, value := range databaseTypes {
-			types.RegisterDefaultPgType(value, name)
-		}
-		_, err := c.PgConn().Exec(ctx, set).ReadAll()
-		return err
-	}
+func limits(lock, idle time.Duration) string {
+	return fmt.Sprintf("SET lock_timeout = %d; SET idle_in_transaction_session_timeout = %d; ", lock.Milliseconds(), idle.Milliseconds()) + durable
 }
 
 // How long a migration waits for a table, and how often: whoever waits for a
@@ -157,7 +168,7 @@ const (
 
 // migrator opens the database for migrations, which may take their time.
 func (e *Engine) migrator() *sql.DB {
-	return sql.OpenDB(stdlib.GetConnector(*e.connect, stdlib.OptionAfterConnect(limits(lockWait, 0))))
+	return sql.OpenDB(connector(*e.connect, limits(lockWait, 0)))
 }
 
 func waitedForLock(err error) bool { return said(err, "55P03") }

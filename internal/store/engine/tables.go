@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // A Kind is what a column holds, on either engine.
@@ -285,7 +284,7 @@ func (e *Engine) postgresAlone(ctx context.Context, databaseURL string) error {
 	if err != nil {
 		return errURL
 	}
-	e.Read = sql.OpenDB(stdlib.GetConnector(*c))
+	e.Read = sql.OpenDB(connector(*c, ""))
 	e.Read.SetMaxOpenConns(1)
 	if err := nobodyElse(ctx, e.Read); err != nil {
 		if errors.Is(err, ErrBusy) {
