@@ -33,8 +33,14 @@ func sentences(t *testing.T, tag string) map[string]string {
 		case string:
 			all[key] = v
 		case map[string]any:
-			for _, form := range v {
+			for name, form := range v {
+				if name != "one" && name != "other" {
+					t.Errorf("%s: %s has a form %s, which nobody asks for", tag, key, name)
+				}
 				all[key] += " " + form.(string)
+			}
+			if v["other"] == nil {
+				t.Errorf("%s: %s has no other form", tag, key)
 			}
 		}
 		if strings.TrimSpace(all[key]) == "" {

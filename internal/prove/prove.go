@@ -62,7 +62,7 @@ type Prover struct {
 	// FleetAlarm is how many unknown-lane failures over all identities in an
 	// hour raise the price for everybody.
 	FleetAlarm int
-	Fleet      *Fleet // nil: they are added up for every try
+	Fleet      *Fleet
 
 	Sending Sending
 
@@ -164,16 +164,13 @@ func (f *Fleet) forget() { f.lately.Store(&fleetFailures{}) }
 
 // budget returns the identity's, and what a try costs by it.
 func (p *Prover) budget(r *store.Reader, i account.Identity, now time.Time) (b throttle.Budget, version int64, price int, err error) {
-	var was *fleetFailures
-	if p.Fleet != nil {
-		was = p.Fleet.lately.Load()
-	}
+	was := p.Fleet.lately.Load()
 	if was != nil && !now.Before(was.at) && now.Before(was.at.Add(fleetBelieved)) {
 		b, version, err = r.Budget(i.Account, i.ID, now)
 		return b, version, b.Price(now, was.n >= p.FleetAlarm), err
 	}
 	b, version, failures, err := r.BudgetAmong(i.Account, i.ID, fleet, now)
-	if err == nil && p.Fleet != nil {
+	if err == nil {
 		p.Fleet.lately.CompareAndSwap(was, &fleetFailures{failures, now}) // else there was one meanwhile
 	}
 	return b, version, b.Price(now, failures >= p.FleetAlarm), err
@@ -279,9 +276,7 @@ func (p *Prover) settle(tx *store.Tx, v Visitor, i account.Identity, a attempt, 
 	if _, _, err := tx.Count(fleet[int(shard[0])%len(fleet)], 1<<30, throttle.FleetWindow); err != nil {
 		return err
 	}
-	if p.Fleet != nil {
-		p.Fleet.forget() // for what this write asks yet
-		tx.OnDone(p.Fleet.forget)
-	}
+	p.Fleet.forget() // for what this write asks yet
+	tx.OnDone(p.Fleet.forget)
 	return p.tellOfFailure(tx, v, i, a)
 }

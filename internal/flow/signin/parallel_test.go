@@ -251,7 +251,7 @@ func guesser(arguments []string) {
 	fail(err)
 	hasher, err := secret.NewHasher(testkit.CheapHash, rand.Reader, 4, 1000)
 	fail(err)
-	flow := &signin.Flow{Prover: &prove.Prover{DB: db, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1 << 30}}
+	flow := &signin.Flow{Prover: &prove.Prover{DB: db, Hasher: hasher, Random: rand.Reader, FleetAlarm: 1 << 30, Fleet: &prove.Fleet{}}}
 	var network atomic.Int64
 	storetest.Parallel(8, func(int) error {
 		for {

@@ -4,10 +4,8 @@ import (
 	"time"
 
 	"countersign/internal/domain/account"
-	"countersign/internal/domain/factor"
 	"countersign/internal/domain/posture"
 	"countersign/internal/flow/admin"
-	"countersign/internal/front/web/page"
 )
 
 // functions are what the console's templates call.
@@ -23,13 +21,12 @@ var functions = map[string]any{
 	"signInState": signInState,
 
 	"enabled": account.Profile.Enabled,
-	"mask":    account.Phone.Mask,
 	"name":    admin.Detail.Name,
 
 	"to":             func(p interface{ To(string) string }, sub string) string { return p.To(sub) },
 	"may":            func(p interface{ May() bool }) bool { return p.May() },
 	"about":          about,
-	"allowed":        func(p detailPage, m factor.Method) bool { return p.Allowed(m) },
+	"allowed":        detailPage.Allowed,
 	"askedAtSignIn":  detailPage.AskedAtSignIn,
 	"browser":        detailPage.Browser,
 	"initialExpired": detailPage.InitialExpired,
@@ -52,6 +49,6 @@ var functions = map[string]any{
 	"byNetwork":     func(address string) string { return auditQuery{Network: address}.link() },
 	"byRequest":     func(id string) string { return auditQuery{Request: id}.link() },
 
-	"label": func(f fieldRow, b page.Base) string { return f.Label(b) },
-	"words": func(f fieldRow, b page.Base, value string) string { return f.Words(b, value) },
+	"label": fieldRow.Label,
+	"words": fieldRow.Words,
 }

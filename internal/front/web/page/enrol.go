@@ -81,8 +81,7 @@ type Enrolment struct {
 
 // NewEnrolment prepares the pages. sending says where text messages go.
 func NewEnrolment(k *Kit, sending func() prove.Sending) Enrolment {
-	files := Files{FS: layoutFS}
-	return Enrolment{New[KeyPage](k, files, "templates/key.html"), New[PhonePage](k, files, "templates/phoneform.html"), New[ConfirmPage](k, files, "templates/confirmnew.html"), sending}
+	return Enrolment{New[KeyPage](k, ownFiles, "templates/key.html"), New[PhonePage](k, ownFiles, "templates/phoneform.html"), New[ConfirmPage](k, ownFiles, "templates/confirmnew.html"), sending}
 }
 
 // Key completes the page of a key and shows it.

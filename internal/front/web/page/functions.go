@@ -7,6 +7,7 @@ import (
 
 	template "github.com/DataDog/datadog-agent/pkg/template/html"
 
+	"countersign/internal/domain/account"
 	"countersign/internal/domain/factor"
 )
 
@@ -26,6 +27,7 @@ var functions = template.FuncMap{
 	"after":  time.Time.After,
 
 	"groups":      groups,
+	"mask":        account.Phone.Mask,
 	"strength":    strength,
 	"sent":        factor.Method.Sent,
 	"signs":       factor.Method.Signs,

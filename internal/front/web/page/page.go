@@ -29,6 +29,8 @@ import (
 //go:embed templates
 var layoutFS embed.FS
 
+var ownFiles = Files{FS: layoutFS}
+
 // A Kit is what all pages share.
 type Kit struct {
 	Service string // its name, as people know it
@@ -48,7 +50,7 @@ type Kit struct {
 }
 
 // Init prepares the kit's own pages.
-func (k *Kit) Init() { k.failure = New[failure](k, Files{FS: layoutFS}, "templates/failure.html") }
+func (k *Kit) Init() { k.failure = New[failure](k, ownFiles, "templates/failure.html") }
 
 // A Base is what every page has. Page types embed it.
 type Base struct {

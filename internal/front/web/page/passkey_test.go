@@ -3,11 +3,12 @@ package page
 import (
 	"bytes"
 	"encoding/json"
-	template "github.com/DataDog/datadog-agent/pkg/template/html"
 	"html"
 	"regexp"
 	"strings"
 	"testing"
+
+	template "github.com/DataDog/datadog-agent/pkg/template/html"
 
 	"countersign/internal/locale"
 )

@@ -78,8 +78,7 @@ type Proofs struct {
 
 // NewProofs prepares the pages.
 func NewProofs(k *Kit) Proofs {
-	files := Files{FS: layoutFS}
-	return Proofs{New[Proof](k, files, "templates/verify.html"), New[Methods](k, files, "templates/methods.html"), New[Help](k, files, "templates/help.html")}
+	return Proofs{New[Proof](k, ownFiles, "templates/verify.html"), New[Methods](k, ownFiles, "templates/methods.html"), New[Help](k, ownFiles, "templates/help.html")}
 }
 
 // Ask shows the page for the method chosen, else for the best one offered.

@@ -27,7 +27,6 @@ var templates = page.Files{FS: templateFS, Functions: map[string]any{
 	"allows":       policy.Facts.Allows,
 	"isU2F":        func(p interface{ IsU2F() bool }) bool { return p.IsU2F() },
 	"mailboxMask":  selfservice.Overview.MailboxMask,
-	"mask":         account.Phone.Mask,
 	"on":           policy.Protection.On,
 	"secondFactor": policy.Facts.SecondFactor,
 }}
