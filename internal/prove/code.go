@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
@@ -81,20 +82,29 @@ func (p *Prover) Check(ctx context.Context, v Visitor, actor audit.Actor, i acco
 	if answer.Method == factor.Password {
 		return p.checkPassword(ctx, v, i, ceremonyID, first(answer.Codes), event, then)
 	}
-	check, a, err := p.prepare(ctx, v, i, ceremonyID, answer)
+	t, err := p.read(v, i, ceremonyID, answer)
 	if err != nil {
 		return err
 	}
-	var refusal error
-	err = p.DB.Write(ctx, actor, func(tx *store.Tx) error {
-		refusal = check(tx)
-		var f *fault.Fault
-		if refusal != nil && (!errors.As(refusal, &f) || f.Kind == fault.Unavailable) {
-			return refusal // ours, not the visitor's
+	var a attempt
+	paid := ChargeUnpaid
+	if answer.Method.Guessable() {
+		defer func() { p.charged(answer.Method, paid) }()
+	}
+	return p.try(ctx, v, actor, func(tx *store.Tx) (refusal, err error) {
+		a, paid = attempt{}, ChargeUnpaid
+		if refusal, err = t.charge(tx, &a); err == nil {
+			paid = a.chargeOf(refusal)
+		}
+		return refusal, err
+	}, func(tx *store.Tx) (refusal, err error) {
+		refusal = t.check(tx, &a)
+		if ours(refusal) {
+			return nil, refusal
 		}
 		if answer.Method.Guessable() {
 			if err := p.settle(tx, v, i, a, refusal == nil); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if refusal == nil {
@@ -102,42 +112,86 @@ func (p *Prover) Check(ctx context.Context, v Visitor, actor audit.Actor, i acco
 			if a.proof != nil {
 				proof = *a.proof
 			}
-			return then(tx, proof)
+			return nil, then(tx, proof)
 		}
-		event.Account, event.Identity, event.Refused = i.Account, i.ID, f.Code
+		event.Account, event.Identity, event.Refused = i.Account, i.ID, fault.From(refusal).Code
 		event.Details = map[string]string{"method": string(answer.Method)}
 		if why := passkey.Why(refusal); why != "" {
 			event.Details["why"] = why
 		}
-		return tx.Record(event)
+		return refusal, tx.Record(event)
 	})
+}
+
+// try is one try of a proof, in one write. charge takes what it costs, and judge
+// compares and uses up; a refusal of either is remembered and returned after
+// the COMMIT. Nobody is told of a write that fails, and yet its charge is taken
+// again, alone: what made it fail may depend on what was compared.
+func (p *Prover) try(ctx context.Context, v Visitor, actor audit.Actor, charge, judge func(tx *store.Tx) (refusal, err error)) error {
+	var refusal error
+	paid := false
+	err := p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) (err error) {
+		refusal, err = charge(tx)
+		if paid = err == nil && refusal == nil; !paid {
+			return err
+		}
+		tx.Actor = actor
+		refusal, err = judge(tx)
+		return err
+	})
+	if err != nil && paid {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), chargeAgainLimit)
+		defer cancel()
+		return errors.Join(err, p.DB.Charge(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
+			_, err := charge(tx)
+			return err
+		}))
+	}
 	if err == nil {
 		err = refusal
 	}
 	return err
 }
 
-// prepare parses the answer, charges for it, and returns its check.
-func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, ceremonyID string, answer Answer) (check func(*store.Tx) error, a attempt, err error) {
+const chargeAgainLimit = 3 * time.Second // for whoever waits for the answer
+
+// ours reports whether what refused a proof is no fault of the visitor's.
+func ours(refusal error) bool {
+	if refusal == nil {
+		return false
+	}
+	kind := fault.From(refusal).Kind
+	return kind == fault.Internal || kind == fault.Unavailable
+}
+
+// A trial is an answer that was read.
+type trial struct {
+	charge func(tx *store.Tx, a *attempt) (refusal, err error)
+	check  func(tx *store.Tx, a *attempt) (refusal error)
+}
+
+// read parses the answer, and says what it costs and how it is checked.
+func (p *Prover) read(v Visitor, i account.Identity, ceremonyID string, answer Answer) (trial, error) {
 	switch answer.Method {
 	case factor.Passkey, factor.U2F:
-		return p.prepareKey(ctx, v, i, ceremonyID, answer)
+		return p.readKey(v, i, ceremonyID, answer)
 
 	case factor.VirtualMFA:
 		codes, err := answer.parse()
 		if err != nil {
-			return nil, a, err
+			return trial{}, err
 		}
 		if answer.Resynchronise && len(codes) != 2 {
-			return nil, a, factor.ErrSecondMissing
+			return trial{}, factor.ErrSecondMissing
 		}
-		a, err = p.chargeCode(ctx, v, i, ceremonyID, answer.Method, func(_ *store.Tx, price int) error {
-			if len(codes) < price && !answer.Resynchronise {
-				return factor.ErrMoreCodesAsked.With("Count", price)
-			}
-			return nil
-		})
-		return func(tx *store.Tx) error {
+		return trial{func(tx *store.Tx, a *attempt) (refusal, err error) {
+			return p.chargeCode(tx, v, i, ceremonyID, a, func(price int) error {
+				if len(codes) < price && !answer.Resynchronise {
+					return factor.ErrMoreCodesAsked.With("Count", price)
+				}
+				return nil
+			})
+		}, func(tx *store.Tx, a *attempt) error {
 			if answer.Resynchronise {
 				return checkVirtualMFA(tx, i, codes, true)
 			}
@@ -146,18 +200,19 @@ func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, cer
 				return factor.ErrCodesWrong // which of them would be told to whoever guesses
 			}
 			return err
-		}, a, err
+		}}, nil
 
 	case factor.Email, factor.SMS:
 		code := factor.NormalCode(first(answer.Codes))
 		if code == "" {
-			return nil, a, factor.ErrCodeMissing
+			return trial{}, factor.ErrCodeMissing
 		}
-		a, err = p.chargeCode(ctx, v, i, ceremonyID, answer.Method, func(tx *store.Tx, price int) error {
-			return longEnough(tx, ceremonyID, answer.Method, code, throttle.DigitsAt(price))
-		})
-		a.confirming = answer.New || answer.Method == factor.Email && i.IsOwner()
-		return func(tx *store.Tx) error {
+		return trial{func(tx *store.Tx, a *attempt) (refusal, err error) {
+			a.confirming = answer.New || answer.Method == factor.Email && i.IsOwner()
+			return p.chargeCode(tx, v, i, ceremonyID, a, func(price int) error {
+				return longEnough(tx, ceremonyID, answer.Method, code, throttle.DigitsAt(price))
+			})
+		}, func(tx *store.Tx, _ *attempt) error {
 			if err := checkSentCode(tx, ceremonyID, answer.Method, code); err != nil {
 				return err
 			}
@@ -168,28 +223,23 @@ func (p *Prover) prepare(ctx context.Context, v Visitor, i account.Identity, cer
 				return tx.UseSecurityEmail(i.Account, i.ID)
 			}
 			return nil
-		}, a, err
+		}}, nil
 
 	case factor.RecoveryCode, factor.Ticket:
 		code, err := factor.ParseRecoveryCode(first(answer.Codes))
 		if answer.Method == factor.Ticket && errors.Is(err, factor.ErrRecoveryForm) {
 			err = ErrTicketWrong
 		}
-		if err != nil {
-			return nil, a, err
-		}
-		err = p.DB.Charge(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
-			refusal, err := spend(tx, ceremonyID) // cannot be guessed; bounded against load
-			return errors.Join(err, refusal)
-		})
-		return func(tx *store.Tx) error {
+		return trial{func(tx *store.Tx, _ *attempt) (refusal, err error) {
+			return spend(tx, ceremonyID) // cannot be guessed; bounded against load
+		}, func(tx *store.Tx, _ *attempt) error {
 			if answer.Method == factor.Ticket {
 				return checkTicket(tx, i, code)
 			}
 			return tx.UseRecoveryCode(i.Account, i.ID, RecoveryHash(i, code), factor.ErrRecoveryWrong)
-		}, a, err
+		}}, err
 	}
-	return nil, a, fmt.Errorf("prove: no check for method %q", answer.Method)
+	return trial{}, fmt.Errorf("prove: no check for method %q", answer.Method)
 }
 
 func first(codes []string) string {
@@ -291,38 +341,19 @@ func (p *Prover) CheckSent(ctx context.Context, v Visitor, ceremonyID, typed str
 		return factor.ErrCodeMissing
 	}
 	network := "codes:" + throttle.Network(v.Address).String()
-	var refusal error
-	err := p.DB.Charge(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
-		ok, wait, err := tx.Count(network, throttle.SourceTries, throttle.SourceWindow)
-		if err != nil {
-			return err
-		}
-		if refusal = nil; !ok {
-			refusal = ErrTooManyCodes.After(wait)
-			return nil
-		}
-		refusal, err = spend(tx, ceremonyID)
-		return err
-	})
-	if err = errors.Join(err, refusal); err != nil {
-		return err
-	}
-	err = p.DB.Write(ctx, v.Actor(), func(tx *store.Tx) error {
+	return p.try(ctx, v, v.Actor(), func(tx *store.Tx) (refusal, err error) {
+		return countCode(tx, network, ceremonyID)
+	}, func(tx *store.Tx) (refusal, err error) {
 		refusal = checkSentCode(tx, ceremonyID, factor.Email, code)
-		var f *fault.Fault
-		if refusal != nil && (!errors.As(refusal, &f) || f.Kind == fault.Unavailable) {
-			return refusal // ours, not the visitor's
+		switch {
+		case ours(refusal):
+			return nil, refusal
+		case refusal != nil:
+			return refusal, tx.Record(audit.Event{Name: audit.EmailConfirm, Refused: fault.From(refusal).Code})
 		}
-		if refusal == nil {
-			if err := tx.Uncount(network); err != nil {
-				return err
-			}
-			return then(tx)
+		if err := tx.Uncount(network); err != nil {
+			return nil, err
 		}
-		return tx.Record(audit.Event{Name: audit.EmailConfirm, Refused: f.Code})
+		return nil, then(tx)
 	})
-	if err == nil {
-		err = refusal
-	}
-	return err
 }

@@ -2,6 +2,7 @@ package prove
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -120,46 +121,44 @@ func (p *Prover) keys(tx *store.Tx, i account.Identity, m factor.Method) ([]stor
 	return slices.DeleteFunc(all, func(k store.Passkey) bool { return k.IsU2F() != (m == factor.U2F) }), err
 }
 
-// useChallenge uses up the challenge that is answered and, where a proof is
-// given, a try, in a write of its own.
-func (p *Prover) useChallenge(ctx context.Context, v Visitor, ceremonyID, purpose string, challenge []byte) (refusal, err error) {
-	err = p.DB.Charge(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
-		refusal = nil
-		err := tx.UseChallenge(ceremonyID, purpose, challenge, passkey.ErrStale)
-		if errors.Is(err, passkey.ErrStale) {
-			refusal, err = err, nil
-		}
-		if err != nil || purpose == forCreation {
-			return err
-		}
-		over, err := spend(tx, ceremonyID) // cannot be guessed; bounded against load
-		return errors.Join(err, over)
-	})
-	return refusal, err
+// answered uses up the challenge that is answered, and a try. A stale answer is
+// checked too, and refused by its check, which writes it down.
+func answered(tx *store.Tx, ceremonyID string, challenge []byte) (stale, err error) {
+	err = tx.UseChallenge(ceremonyID, forProof, challenge, passkey.ErrStale)
+	if errors.Is(err, passkey.ErrStale) {
+		stale, err = err, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	over, err := spend(tx, ceremonyID) // cannot be guessed; bounded against load
+	return stale, errors.Join(err, over)
 }
 
-// prepareKey reads the answer of a key that signs and uses its challenge up.
-// What is wrong with it is said by the check, which writes it down.
-func (p *Prover) prepareKey(ctx context.Context, v Visitor, i account.Identity, ceremonyID string, answer Answer) (check func(*store.Tx) error, a attempt, err error) {
+// readKey reads the answer of a key that signs. What is wrong with it is said by
+// the check, which writes it down.
+func (p *Prover) readKey(v Visitor, i account.Identity, ceremonyID string, answer Answer) (trial, error) {
 	if len(answer.Credential) == 0 {
-		return nil, a, passkey.ErrMalformed
+		return trial{}, passkey.ErrMalformed
 	}
-	read, refusal := passkey.ParseAnswer(answer.Credential)
-	if refusal == nil {
-		if refusal, err = p.useChallenge(ctx, v, ceremonyID, forProof, read.Challenge); err != nil {
-			return nil, a, err
+	read, malformed := passkey.ParseAnswer(answer.Credential)
+	var stale error
+	return trial{func(tx *store.Tx, a *attempt) (refusal, err error) {
+		if a.proof = new(factor.Proof); malformed == nil {
+			stale, err = answered(tx, ceremonyID, read.Challenge)
 		}
-	}
-	a.proof = &factor.Proof{}
-	return func(tx *store.Tx) error {
-		if refusal == nil && p.Passkeys == nil {
-			refusal = passkey.ErrOff
+		return nil, err
+	}, func(tx *store.Tx, a *attempt) error {
+		switch {
+		case malformed != nil:
+			return malformed
+		case stale != nil:
+			return stale
+		case p.Passkeys == nil:
+			return passkey.ErrOff
 		}
-		if refusal == nil {
-			refusal = p.Passkeys.Sound(read, false)
-		}
-		if refusal != nil {
-			return refusal
+		if err := p.Passkeys.Sound(read, false); err != nil {
+			return err
 		}
 		k, err := tx.PasskeyByCredential(read.ID)
 		if errors.Is(err, store.ErrNoRow) || err == nil && (k.Identity != i.ID || k.IsU2F() != (answer.Method == factor.U2F)) {
@@ -170,7 +169,7 @@ func (p *Prover) prepareKey(ctx context.Context, v Visitor, i account.Identity, 
 		}
 		*a.proof, err = p.checkKey(tx, v, i, k, read, false)
 		return err
-	}, a, nil
+	}}, nil
 }
 
 // checkKey checks an answer made with k, of the identity, and notes its use.
@@ -222,37 +221,28 @@ func (p *Prover) SignInPasskey(ctx context.Context, v Visitor, ceremonyID string
 	if len(credential) == 0 {
 		return passkey.ErrMalformed
 	}
-	read, refusal := passkey.ParseAnswer(credential)
-	if refusal == nil {
-		var err error
-		if refusal, err = p.useChallenge(ctx, v, ceremonyID, forProof, read.Challenge); err != nil {
-			return err
+	read, malformed := passkey.ParseAnswer(credential)
+	var stale error
+	return p.try(ctx, v, v.Actor(), func(tx *store.Tx) (refusal, err error) {
+		if malformed == nil {
+			stale, err = answered(tx, ceremonyID, read.Challenge)
 		}
-	}
-	var wrong error
-	err := p.DB.Write(ctx, v.Actor(), func(tx *store.Tx) error {
-		event := audit.Event{Name: audit.ConsoleSignin}
-		proof, i, err := factor.Proof{}, account.Identity{}, refusal
+		return nil, err
+	}, func(tx *store.Tx) (refusal, err error) {
+		proof, i, refusal := factor.Proof{}, account.Identity{}, cmp.Or(malformed, stale)
 		if refusal == nil {
-			i, proof, err = p.discovered(tx, v, read)
+			i, proof, refusal = p.discovered(tx, v, read)
 		}
-		wrong = err
-		if err == nil {
+		switch {
+		case ours(refusal):
+			return nil, refusal
+		case refusal == nil:
 			tx.Actor = v.As(i)
-			return then(tx, i, proof)
+			return nil, then(tx, i, proof)
 		}
-		f := fault.From(err)
-		if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
-			return err // ours, not the visitor's
-		}
-		event.Account, event.Identity, event.Refused = i.Account, i.ID, f.Code
-		event.Details = map[string]string{"method": string(factor.Passkey), "why": passkey.Why(err), "alone": "yes"}
-		return tx.Record(event)
+		return refusal, tx.Record(audit.Event{Account: i.Account, Name: audit.ConsoleSignin, Identity: i.ID, Refused: fault.From(refusal).Code,
+			Details: map[string]string{"method": string(factor.Passkey), "why": passkey.Why(refusal), "alone": "yes"}})
 	})
-	if err == nil {
-		err = wrong
-	}
-	return err
 }
 
 // discovered finds whose passkey has answered, and checks the answer.
@@ -288,7 +278,10 @@ func (p *Prover) ReadPasskey(ctx context.Context, v Visitor, i account.Identity,
 	}
 	challenge, refusal := passkey.ChallengeOf(credential)
 	if refusal == nil {
-		if refusal, err = p.useChallenge(ctx, v, ceremonyID, forCreation, challenge); err != nil {
+		err := p.DB.Charge(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
+			return tx.UseChallenge(ceremonyID, forCreation, challenge, passkey.ErrStale)
+		})
+		if refusal = err; ours(err) {
 			return c, err
 		}
 	}

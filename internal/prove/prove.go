@@ -1,9 +1,8 @@
 // Package prove is the one place where a password or a code is checked: the
-// try is charged in a step of its own, then compared, then used up.
+// try is charged, then compared, then used up.
 package prove
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/netip"
@@ -99,7 +98,6 @@ type attempt struct {
 	lane    throttle.Lane
 	device  string // id of the known device
 	network string
-	budget  throttle.Budget // as charged
 	charge  throttle.Charge
 	price   int
 
@@ -187,72 +185,60 @@ func (p *Prover) PriceIn(tx *store.Tx, v Visitor, i account.Identity) (int, erro
 	return price, err
 }
 
-// chargeCode takes the cost of one try of a guessable code, and commits. It
-// refuses, at no cost, a try that carries fewer codes than its price: carries
-// says how many, given the price.
-func (p *Prover) chargeCode(ctx context.Context, v Visitor, i account.Identity, ceremonyID string, m factor.Method, carries func(tx *store.Tx, price int) error) (a attempt, err error) {
-	defer func() { p.charged(m, a.chargeOf(err)) }()
-	var refusal error
-	err = p.DB.Charge(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
-		a, refusal = attempt{}, nil
-		d, known, err := p.lane(tx, v, i)
-		if err != nil {
-			return err
-		}
-		if known {
-			if refusal = carries(tx, 1); refusal != nil {
-				return nil
-			}
-			ok, err := tx.ChargeKnownDevice(d.ID)
-			if err != nil {
-				return err
-			}
-			if ok {
-				a.lane, a.device, a.price = throttle.KnownDevice, d.ID, 1
-				refusal, err = spend(tx, ceremonyID)
-				return err
-			}
-			if err := tx.DropKnownDevice(d.ID); err != nil {
-				return err
-			}
-		}
-		return p.chargeUnknown(tx, v, i, ceremonyID, carries, &a, &refusal)
-	})
-	if err == nil {
-		err = refusal
+// chargeCode takes the cost of one try of a guessable code. It refuses, at no
+// cost, a try that carries fewer codes than its price: carries says how many,
+// given the price.
+func (p *Prover) chargeCode(tx *store.Tx, v Visitor, i account.Identity, ceremonyID string, a *attempt, carries func(price int) error) (refusal, err error) {
+	d, known, err := p.lane(tx, v, i)
+	if err != nil {
+		return nil, err
 	}
-	return a, err
-}
-
-func (p *Prover) chargeUnknown(tx *store.Tx, v Visitor, i account.Identity, ceremonyID string, carries func(tx *store.Tx, price int) error, a *attempt, refusal *error) error {
+	if known {
+		if refusal := carries(1); refusal != nil {
+			return refusal, nil
+		}
+		ok, err := tx.ChargeKnownDevice(d.ID)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			a.lane, a.device, a.price = throttle.KnownDevice, d.ID, 1
+			return spend(tx, ceremonyID)
+		}
+		if err := tx.DropKnownDevice(d.ID); err != nil {
+			return nil, err
+		}
+	}
 	b, version, price, err := p.budget(&tx.Reader, i, tx.Now)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	a.price = price
-	if *refusal = carries(tx, a.price); *refusal != nil {
-		return nil
-	}
-	a.budget, a.charge = b.Charge(tx.Now)
-	if err := tx.SaveBudget(i.Account, i.ID, a.budget, version); err != nil {
-		return err
+	if refusal := carries(price); refusal != nil {
+		return refusal, nil
 	}
 	a.network = "codes:" + throttle.Network(v.Address).String()
-	ok, wait, err := tx.Count(a.network, throttle.SourceTries, throttle.SourceWindow)
-	switch {
-	case err != nil:
-		return err
-	case !ok:
-		*refusal = ErrTooManyCodes.After(wait)
-	default:
-		if *refusal, err = spend(tx, ceremonyID); err == nil && *refusal != nil {
-			err = tx.Uncount(a.network)
-		}
+	if refusal, err = countCode(tx, a.network, ceremonyID); err != nil || refusal != nil {
+		return refusal, err
 	}
-	if err == nil && *refusal != nil { // nothing was tried
-		err = tx.SaveBudget(i.Account, i.ID, b, version+1)
+	b, a.charge = b.Charge(tx.Now)
+	return nil, tx.SaveBudget(i.Account, i.ID, b, version)
+}
+
+// countCode counts the try of a code by its network and its ceremony. A refused
+// one was none.
+func countCode(tx *store.Tx, network, ceremonyID string) (refusal, err error) {
+	ok, wait, err := tx.Count(network, throttle.SourceTries, throttle.SourceWindow)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	if !ok {
+		return ErrTooManyCodes.After(wait), nil
+	}
+	if refusal, err = spend(tx, ceremonyID); err == nil && refusal != nil {
+		err = tx.Uncount(network)
+	}
+	return refusal, err
 }
 
 // settle ends an attempt within the write that knows its outcome.

@@ -231,7 +231,7 @@ func (db *DB) Write(ctx context.Context, actor audit.Actor, f func(tx *Tx) error
 	return db.write(ctx, actor, db.engine.Begin, f)
 }
 
-// Charge is the Write of what a try costs. Every node sees it at once; the disk
+// Charge is the Write of what a try costs that is compared later. Every node sees it at once; the disk
 // has it with the Write that says what became of the try, before which nobody
 // is told. One that records an event is a Write. It serves as well for what
 // nobody is told of at all.
@@ -292,7 +292,7 @@ func (db *DB) writeOnce(ctx context.Context, actor audit.Actor, begin begin, f f
 	if err := f(tx); err != nil {
 		return err
 	}
-	if len(tx.events) == 0 && actor.NeedsEvent() {
+	if len(tx.events) == 0 && tx.Actor.NeedsEvent() {
 		return errUnaudited
 	}
 	if err := tx.chain(); err != nil {
