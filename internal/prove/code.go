@@ -91,7 +91,7 @@ func (p *Prover) Check(ctx context.Context, v Visitor, actor audit.Actor, i acco
 	if answer.Method.Guessable() {
 		defer func() { p.charged(answer.Method, paid) }()
 	}
-	return p.try(ctx, v, actor, func(tx *store.Tx) (refusal, err error) {
+	err = p.try(ctx, v, actor, func(tx *store.Tx) (refusal, err error) {
 		a, paid = attempt{}, ChargeUnpaid
 		if refusal, err = t.charge(tx, &a); err == nil {
 			paid = a.chargeOf(refusal)
@@ -120,40 +120,65 @@ func (p *Prover) Check(ctx context.Context, v Visitor, actor audit.Actor, i acco
 			event.Details["why"] = why
 		}
 		return refusal, tx.Record(event)
-	})
+	}, func(tx *store.Tx) error { return t.pay(tx, a) })
+	if errors.Is(err, errUnpaid) {
+		paid = ChargeUnpaid
+	}
+	return err
 }
 
 // try is one try of a proof, in one write. charge takes what it costs, and judge
-// compares and uses up; a refusal of either is remembered and returned after
-// the COMMIT. Nobody is told of a write that fails, and yet its charge is taken
-// again, alone: what made it fail may depend on what was compared.
-func (p *Prover) try(ctx context.Context, v Visitor, actor audit.Actor, charge, judge func(tx *store.Tx) (refusal, err error)) error {
+// compares and uses up; a refusal of judge's is remembered, and returned after
+// the COMMIT. Where charge refuses nothing was tried, and nothing is taken.
+//
+// Nobody is told what became of a write that fails; yet what made it fail may
+// depend on what was compared. So pay then takes the cost alone, whatever else
+// has been charged meanwhile.
+func (p *Prover) try(ctx context.Context, v Visitor, actor audit.Actor, charge, judge func(tx *store.Tx) (refusal, err error), pay func(tx *store.Tx) error) (err error) {
 	var refusal error
-	paid := false
-	err := p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) (err error) {
-		refusal, err = charge(tx)
-		if paid = err == nil && refusal == nil; !paid {
+	compared, over := false, false // in any run of the write; said of the last one
+	defer func() {                 // of a panic too
+		if compared && !over {
+			err = p.payNow(ctx, v, err, pay)
+		}
+	}()
+	err = p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) (err error) {
+		over = false
+		if refusal, err = charge(tx); err != nil {
 			return err
 		}
+		if refusal != nil {
+			if over = true; tx.Recorded() {
+				return nil
+			}
+			return refusal
+		}
+		compared = true
 		tx.Actor = actor
 		refusal, err = judge(tx)
 		return err
 	})
-	if err != nil && paid {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), chargeAgainLimit)
-		defer cancel()
-		return errors.Join(err, p.DB.Charge(ctx, v.Actor().Quietly(), func(tx *store.Tx) error {
-			_, err := charge(tx)
-			return err
-		}))
-	}
+	over = over || err == nil
 	if err == nil {
 		err = refusal
 	}
 	return err
 }
 
-const chargeAgainLimit = 3 * time.Second // for whoever waits for the answer
+// errUnpaid says that a try could not be paid for. Whatever else it came to is
+// not told.
+var errUnpaid = errors.New("prove: a try is not paid for")
+
+const payLimit = 10 * time.Second // for whoever waits for the answer
+
+func (p *Prover) payNow(ctx context.Context, v Visitor, failed error, pay func(tx *store.Tx) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), payLimit)
+	defer cancel()
+	if err := p.DB.Write(ctx, v.Actor().Quietly(), pay); err != nil {
+		return fmt.Errorf("%w: %w; it had failed: %v", errUnpaid, err, failed)
+	}
+	return failed
+}
 
 // ours reports whether what refused a proof is no fault of the visitor's.
 func ours(refusal error) bool {
@@ -168,6 +193,7 @@ func ours(refusal error) bool {
 type trial struct {
 	charge func(tx *store.Tx, a *attempt) (refusal, err error)
 	check  func(tx *store.Tx, a *attempt) (refusal error)
+	pay    func(tx *store.Tx, a attempt) error // what was charged, though it would be refused by now
 }
 
 // read parses the answer, and says what it costs and how it is checked.
@@ -200,7 +226,7 @@ func (p *Prover) read(v Visitor, i account.Identity, ceremonyID string, answer A
 				return factor.ErrCodesWrong // which of them would be told to whoever guesses
 			}
 			return err
-		}}, nil
+		}, payCode(i, ceremonyID)}, nil
 
 	case factor.Email, factor.SMS:
 		code := factor.NormalCode(first(answer.Codes))
@@ -223,7 +249,7 @@ func (p *Prover) read(v Visitor, i account.Identity, ceremonyID string, answer A
 				return tx.UseSecurityEmail(i.Account, i.ID)
 			}
 			return nil
-		}}, nil
+		}, payCode(i, ceremonyID)}, nil
 
 	case factor.RecoveryCode, factor.Ticket:
 		code, err := factor.ParseRecoveryCode(first(answer.Codes))
@@ -237,7 +263,7 @@ func (p *Prover) read(v Visitor, i account.Identity, ceremonyID string, answer A
 				return checkTicket(tx, i, code)
 			}
 			return tx.UseRecoveryCode(i.Account, i.ID, RecoveryHash(i, code), factor.ErrRecoveryWrong)
-		}}, err
+		}, func(tx *store.Tx, _ attempt) error { return tx.SpendTry(ceremonyID, nil) }}, err
 	}
 	return trial{}, fmt.Errorf("prove: no check for method %q", answer.Method)
 }
@@ -342,7 +368,10 @@ func (p *Prover) CheckSent(ctx context.Context, v Visitor, ceremonyID, typed str
 	}
 	network := "codes:" + throttle.Network(v.Address).String()
 	return p.try(ctx, v, v.Actor(), func(tx *store.Tx) (refusal, err error) {
-		return countCode(tx, network, ceremonyID)
+		if refusal, err = spend(tx, ceremonyID); err != nil || refusal != nil {
+			return refusal, err
+		}
+		return countCode(tx, network)
 	}, func(tx *store.Tx) (refusal, err error) {
 		refusal = checkSentCode(tx, ceremonyID, factor.Email, code)
 		switch {
@@ -355,5 +384,11 @@ func (p *Prover) CheckSent(ctx context.Context, v Visitor, ceremonyID, typed str
 			return nil, err
 		}
 		return nil, then(tx)
+	}, func(tx *store.Tx) error {
+		if err := tx.SpendTry(ceremonyID, nil); err != nil {
+			return err
+		}
+		_, _, err := tx.Count(network, 1<<30, throttle.SourceWindow)
+		return err
 	})
 }

@@ -123,16 +123,29 @@ func (p *Prover) keys(tx *store.Tx, i account.Identity, m factor.Method) ([]stor
 
 // answered uses up the challenge that is answered, and a try. A stale answer is
 // checked too, and refused by its check, which writes it down.
-func answered(tx *store.Tx, ceremonyID string, challenge []byte) (stale, err error) {
-	err = tx.UseChallenge(ceremonyID, forProof, challenge, passkey.ErrStale)
+func answered(tx *store.Tx, ceremonyID string, read *passkey.Answer) (stale, refusal, err error) {
+	if read == nil {
+		return nil, nil, nil
+	}
+	err = tx.UseChallenge(ceremonyID, forProof, read.Challenge, passkey.ErrStale)
 	if errors.Is(err, passkey.ErrStale) {
 		stale, err = err, nil
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		refusal, err = spend(tx, ceremonyID) // cannot be guessed; bounded against load
 	}
-	over, err := spend(tx, ceremonyID) // cannot be guessed; bounded against load
-	return stale, errors.Join(err, over)
+	return stale, refusal, err
+}
+
+// payAnswered takes what answered took, unasked.
+func payAnswered(tx *store.Tx, ceremonyID string, read *passkey.Answer) error {
+	if read == nil {
+		return nil
+	}
+	if err := tx.UseChallenge(ceremonyID, forProof, read.Challenge, nil); err != nil {
+		return err
+	}
+	return tx.SpendTry(ceremonyID, nil)
 }
 
 // readKey reads the answer of a key that signs. What is wrong with it is said by
@@ -144,10 +157,9 @@ func (p *Prover) readKey(v Visitor, i account.Identity, ceremonyID string, answe
 	read, malformed := passkey.ParseAnswer(answer.Credential)
 	var stale error
 	return trial{func(tx *store.Tx, a *attempt) (refusal, err error) {
-		if a.proof = new(factor.Proof); malformed == nil {
-			stale, err = answered(tx, ceremonyID, read.Challenge)
-		}
-		return nil, err
+		a.proof = new(factor.Proof)
+		stale, refusal, err = answered(tx, ceremonyID, read)
+		return refusal, err
 	}, func(tx *store.Tx, a *attempt) error {
 		switch {
 		case malformed != nil:
@@ -169,7 +181,7 @@ func (p *Prover) readKey(v Visitor, i account.Identity, ceremonyID string, answe
 		}
 		*a.proof, err = p.checkKey(tx, v, i, k, read, false)
 		return err
-	}}, nil
+	}, func(tx *store.Tx, _ attempt) error { return payAnswered(tx, ceremonyID, read) }}, nil
 }
 
 // checkKey checks an answer made with k, of the identity, and notes its use.
@@ -224,10 +236,8 @@ func (p *Prover) SignInPasskey(ctx context.Context, v Visitor, ceremonyID string
 	read, malformed := passkey.ParseAnswer(credential)
 	var stale error
 	return p.try(ctx, v, v.Actor(), func(tx *store.Tx) (refusal, err error) {
-		if malformed == nil {
-			stale, err = answered(tx, ceremonyID, read.Challenge)
-		}
-		return nil, err
+		stale, refusal, err = answered(tx, ceremonyID, read)
+		return refusal, err
 	}, func(tx *store.Tx) (refusal, err error) {
 		proof, i, refusal := factor.Proof{}, account.Identity{}, cmp.Or(malformed, stale)
 		if refusal == nil {
@@ -242,7 +252,7 @@ func (p *Prover) SignInPasskey(ctx context.Context, v Visitor, ceremonyID string
 		}
 		return refusal, tx.Record(audit.Event{Account: i.Account, Name: audit.ConsoleSignin, Identity: i.ID, Refused: fault.From(refusal).Code,
 			Details: map[string]string{"method": string(factor.Passkey), "why": passkey.Why(refusal), "alone": "yes"}})
-	})
+	}, func(tx *store.Tx) error { return payAnswered(tx, ceremonyID, read) })
 }
 
 // discovered finds whose passkey has answered, and checks the answer.

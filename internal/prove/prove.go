@@ -185,10 +185,15 @@ func (p *Prover) PriceIn(tx *store.Tx, v Visitor, i account.Identity) (int, erro
 	return price, err
 }
 
-// chargeCode takes the cost of one try of a guessable code. It refuses, at no
-// cost, a try that carries fewer codes than its price: carries says how many,
-// given the price.
+// chargeCode takes the cost of one try of a guessable code. It refuses a try
+// that carries fewer codes than its price: carries says how many, given the
+// price. The ceremony comes first: whoever sends the same answer twice waits
+// there, and learns that it is over before a cookie is looked at that the first
+// one has replaced.
 func (p *Prover) chargeCode(tx *store.Tx, v Visitor, i account.Identity, ceremonyID string, a *attempt, carries func(price int) error) (refusal, err error) {
+	if refusal, err = spend(tx, ceremonyID); err != nil || refusal != nil {
+		return refusal, err
+	}
 	d, known, err := p.lane(tx, v, i)
 	if err != nil {
 		return nil, err
@@ -203,7 +208,7 @@ func (p *Prover) chargeCode(tx *store.Tx, v Visitor, i account.Identity, ceremon
 		}
 		if ok {
 			a.lane, a.device, a.price = throttle.KnownDevice, d.ID, 1
-			return spend(tx, ceremonyID)
+			return nil, nil
 		}
 		if err := tx.DropKnownDevice(d.ID); err != nil {
 			return nil, err
@@ -218,27 +223,50 @@ func (p *Prover) chargeCode(tx *store.Tx, v Visitor, i account.Identity, ceremon
 		return refusal, nil
 	}
 	a.network = "codes:" + throttle.Network(v.Address).String()
-	if refusal, err = countCode(tx, a.network, ceremonyID); err != nil || refusal != nil {
+	if refusal, err = countCode(tx, a.network); err != nil || refusal != nil {
 		return refusal, err
 	}
 	b, a.charge = b.Charge(tx.Now)
 	return nil, tx.SaveBudget(i.Account, i.ID, b, version)
 }
 
-// countCode counts the try of a code by its network and its ceremony. A refused
-// one was none.
-func countCode(tx *store.Tx, network, ceremonyID string) (refusal, err error) {
+// countCode counts the try of a code by its network.
+func countCode(tx *store.Tx, network string) (refusal, err error) {
 	ok, wait, err := tx.Count(network, throttle.SourceTries, throttle.SourceWindow)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return ErrTooManyCodes.After(wait), nil
-	}
-	if refusal, err = spend(tx, ceremonyID); err == nil && refusal != nil {
-		err = tx.Uncount(network)
+	if err == nil && !ok {
+		refusal = ErrTooManyCodes.After(wait)
 	}
 	return refusal, err
+}
+
+// payCode takes what chargeCode took, unasked. A device that has had its tries
+// meanwhile is known no longer, and the budget pays for it.
+func payCode(i account.Identity, ceremonyID string) func(tx *store.Tx, a attempt) error {
+	return func(tx *store.Tx, a attempt) error {
+		if err := tx.SpendTry(ceremonyID, nil); err != nil {
+			return err
+		}
+		if a.lane == throttle.KnownDevice {
+			ok, err := tx.ChargeKnownDevice(a.device)
+			if ok || err != nil {
+				return err
+			}
+			if err := tx.DropKnownDevice(a.device); err != nil {
+				return err
+			}
+		}
+		b, version, err := tx.Budget(i.Account, i.ID) // the rows in the order of chargeCode, lest each wait for the other
+		if err != nil {
+			return err
+		}
+		if a.network != "" {
+			if _, _, err := tx.Count(a.network, 1<<30, throttle.SourceWindow); err != nil {
+				return err
+			}
+		}
+		b, _ = b.Charge(tx.Now)
+		return tx.SaveBudget(i.Account, i.ID, b, version)
+	}
 }
 
 // settle ends an attempt within the write that knows its outcome.

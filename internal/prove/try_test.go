@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
@@ -12,9 +15,11 @@ import (
 	"countersign/internal/domain/passkey"
 	"countersign/internal/domain/session"
 	"countersign/internal/domain/throttle"
+	"countersign/internal/fault"
 	"countersign/internal/prove"
 	"countersign/internal/secret"
 	"countersign/internal/store"
+	"countersign/internal/store/storetest"
 	"countersign/internal/testkit"
 )
 
@@ -59,6 +64,15 @@ func TestATryWhoseWriteFailsIsPaidFor(t *testing.T) {
 			return tx.Record(audit.Event{Account: i.Account, Identity: i.ID, Name: audit.IdentityVerify})
 		})
 		costs("a visitor who left", err, context.Canceled)
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic came through")
+				}
+			}()
+			_ = w.Prover.Check(ctx(), v, v.As(i), i, "", prove.Answer{Method: factor.VirtualMFA, Codes: []string{app.Code(0)}}, audit.Event{}, func(*store.Tx, factor.Proof) error { panic("ours") })
+		}()
+		costs("a panic", nil, nil)
 		costs("a wrong code", check(w.Prover, ctx(), v, app.WrongCode(), nil), factor.ErrCodeWrong)
 		if err := check(w.Prover, ctx(), v, app.Code(0), nil); err != nil {
 			t.Errorf("the right code, which nothing has used up: %v", err)
@@ -76,11 +90,97 @@ func TestATryWhoseWriteFailsIsPaidFor(t *testing.T) {
 		})
 		known := testkit.With(v, cookie)
 		for n := 1; n <= throttle.DeviceTries+1; n++ {
+			before := w.Budget(i)
 			_ = check(w.Prover, ctx(), known, app.Code(1), errBroken)
 			d, err := w.DB.Read(ctx()).KnownDevices(i.Account, i.ID)
-			if err != nil || n <= throttle.DeviceTries && (len(d) != 1 || d[0].Fails != n) || n > throttle.DeviceTries && len(d) != 0 {
+			if err != nil || len(d) != 1 || d[0].Fails != min(n, throttle.DeviceTries) {
 				t.Errorf("the device after %d broken tries: %+v, %v", n, d, err)
 			}
+			if b := w.Budget(i); b.Fails-before.Fails != max(0, n-throttle.DeviceTries) {
+				t.Errorf("the budget after %d broken tries: %+v, before that %+v", n, b, before)
+			}
+		}
+	})
+}
+
+// Those that fail side by side are all compared at the price of the first, and
+// all are paid, whatever price, network and ceremony say by then.
+func TestTriesThatFailTogetherAreAllPaidFor(t *testing.T) {
+	t.Parallel()
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
+		i := w.Owner(alice)
+		app := w.Bind(i)
+		v := testkit.From(1)
+		at := w.Password(v, alice)
+		code := app.Code(0)
+		var compared atomic.Int64
+		storetest.Parallel(3*throttle.BudgetSize, func(n int) error {
+			ceremony := ""
+			if n%2 == 0 {
+				ceremony = at.Ceremony
+			}
+			return w.Prover.Check(ctx(), v, v.As(i), i, ceremony, prove.Answer{Method: factor.VirtualMFA, Codes: []string{code, app.Code(1)}}, audit.Event{Name: audit.IdentityVerify}, func(*store.Tx, factor.Proof) error {
+				compared.Add(1)
+				return errBroken
+			})
+		})
+		if b := w.Budget(i); int64(b.Fails) < compared.Load() || b.Left != max(0, throttle.BudgetSize-b.Fails) {
+			t.Errorf("%d were compared: %+v", compared.Load(), b)
+		}
+		if n, _, err := w.DB.Read(ctx()).Counted("codes:"+throttle.Network(v.Address).String(), w.Clock.Now()); int64(n) < compared.Load() || err != nil {
+			t.Errorf("%d were compared: the network has %d, %v", compared.Load(), n, err)
+		}
+		t.Logf("%d were compared", compared.Load())
+	})
+}
+
+// One that cannot be paid for is said to be ours, whatever it came to.
+func TestATryThatCannotBePaidForIsUnavailable(t *testing.T) {
+	t.Parallel()
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
+		i := w.Owner(alice)
+		app := w.Bind(i)
+		var told []prove.Charge
+		w.Prover.Charged = func(_ factor.Method, c prove.Charge) { told = append(told, c) }
+		err := w.Prover.Check(ctx(), w.Visitor, w.Visitor.As(i), i, "", prove.Answer{Method: factor.VirtualMFA, Codes: []string{app.Code(0)}}, audit.Event{Name: audit.IdentityVerify}, func(*store.Tx, factor.Proof) error {
+			return errors.Join(factor.ErrCodeUsed, w.DB.Close())
+		})
+		if fault.From(err).Kind != fault.Unavailable && fault.From(err).Kind != fault.Internal {
+			t.Errorf("%v", err)
+		}
+		if !slices.Equal(told, []prove.Charge{prove.ChargeUnpaid}) {
+			t.Errorf("told %v", told)
+		}
+	})
+}
+
+// Whoever sends the same answer twice has copied no cookie.
+func TestOneAnswerTwentyTimesLeavesTheDeviceKnown(t *testing.T) {
+	t.Parallel()
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
+		i := w.Owner(alice)
+		app := w.Bind(i)
+		done, err := w.Answer(w.Visitor, w.Password(w.Visitor, alice), app.Code(0))
+		if err != nil || done.Session == nil {
+			t.Fatal(err)
+		}
+		w.Clock.Advance(time.Minute)
+		known := testkit.With(w.Visitor, done.Session.Devices...)
+		at, code := w.Password(known, alice), app.Code(0)
+		var in atomic.Int64
+		storetest.Parallel(20, func(int) error {
+			done, err := w.SignIn.Answer(ctx(), known, at.Token, prove.Answer{Method: factor.VirtualMFA, Codes: []string{code}})
+			if err == nil && done.Session != nil {
+				in.Add(1)
+			}
+			return err
+		})
+		devices, err := w.DB.Read(ctx()).KnownDevices(i.Account, i.ID)
+		if err != nil || len(devices) != 1 || in.Load() != 1 {
+			t.Errorf("%d came in, known: %+v, %v", in.Load(), devices, err)
+		}
+		if replays := w.Events(i, audit.DeviceReplay); len(replays) != 0 {
+			t.Errorf("%d cookies were taken for copies", len(replays))
 		}
 	})
 }

@@ -32,6 +32,9 @@ func (tx *Tx) Record(e audit.Event) error {
 	return err
 }
 
+// Recorded reports whether there is an event in this write.
+func (tx *Tx) Recorded() bool { return len(tx.events) > 0 }
+
 // chain appends what was recorded. The row of a head is locked from here to
 // the COMMIT, so that events follow one another, and in the order of the
 // accounts, so that no two writes wait for each other.

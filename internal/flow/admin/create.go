@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"time"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
@@ -128,8 +129,7 @@ func (f *Flow) prepare(ctx context.Context, s prove.Signed, lines []Line) ([]new
 	return news, nil
 }
 
-// add makes one user. The event comes first: whoever makes another at the same
-// time waits at the account's chain, and then counts this one too.
+// add makes one user.
 func (f *Flow) add(ctx context.Context, v prove.Visitor, s prove.Signed, n *newUser) error {
 	id, err := f.DB.NewID()
 	if err != nil {
@@ -147,6 +147,11 @@ func (f *Flow) add(ctx context.Context, v prove.Visitor, s prove.Signed, n *newU
 			UserName: n.User.Name, DisplayName: n.User.DisplayName, Comments: n.User.Comments}
 		if n.hash != "" {
 			i.PasswordHash, i.PasswordChangedAt, i.PasswordAlone = n.hash, tx.Now, account.LongEnoughAlone(n.password)
+		}
+		// Whoever makes another one at the same time waits here until we are
+		// done, and then counts this one too.
+		if _, _, err := tx.Count("users:"+string(i.Account), 1<<30, 24*time.Hour); err != nil {
+			return err
 		}
 		details := map[string]string{"user": i.UserName, "role": string(i.Role)}
 		if err := tx.Record(audit.Event{Account: i.Account, Name: audit.UserCreate, Identity: i.ID, Target: id, Details: details}); err != nil {

@@ -138,11 +138,12 @@ func TestCreatingUsers(t *testing.T) {
 func TestQuotaOfUsersHoldsInParallel(t *testing.T) {
 	on(t, func(t *testing.T, c *scene) {
 		c.f.Quotas.Users = 10 // three are there
-		s := c.as(c.owner)
+		s, boss := c.as(c.owner), c.as(c.boss)
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		made, full := 0, 0
 		for n := range 4 {
+			s := []prove.Signed{s, boss}[n%2]
 			wg.Go(func() {
 				var lines []admin.Line
 				for k := range 4 {
