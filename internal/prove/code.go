@@ -86,7 +86,7 @@ func (p *Prover) Check(ctx context.Context, v Visitor, actor audit.Actor, i acco
 	if err != nil {
 		return err
 	}
-	var a attempt
+	var a, owed attempt // of this run of the write, and of the last that compared
 	paid := ChargeUnpaid
 	if answer.Method.Guessable() {
 		defer func() { p.charged(answer.Method, paid) }()
@@ -98,6 +98,7 @@ func (p *Prover) Check(ctx context.Context, v Visitor, actor audit.Actor, i acco
 		}
 		return refusal, err
 	}, func(tx *store.Tx) (refusal, err error) {
+		owed = a
 		refusal = t.check(tx, &a)
 		if ours(refusal) {
 			return nil, refusal
@@ -120,7 +121,7 @@ func (p *Prover) Check(ctx context.Context, v Visitor, actor audit.Actor, i acco
 			event.Details["why"] = why
 		}
 		return refusal, tx.Record(event)
-	}, func(tx *store.Tx) error { return t.pay(tx, a) })
+	}, func(tx *store.Tx) error { return t.pay(tx, owed) })
 	if errors.Is(err, errUnpaid) {
 		paid = ChargeUnpaid
 	}
@@ -129,36 +130,38 @@ func (p *Prover) Check(ctx context.Context, v Visitor, actor audit.Actor, i acco
 
 // try is one try of a proof, in one write. charge takes what it costs, and judge
 // compares and uses up; a refusal of judge's is remembered, and returned after
-// the COMMIT. Where charge refuses nothing was tried, and nothing is taken.
+// the COMMIT. Where charge refuses nothing was tried, and nothing is taken, but
+// where a copied cookie was found that must be remembered.
 //
-// Nobody is told what became of a write that fails; yet what made it fail may
-// depend on what was compared. So pay then takes the cost alone, whatever else
-// has been charged meanwhile.
+// Nobody is told what became of a run that fails, and a second one may be
+// refused before it compares; yet what made the first fail may depend on what
+// was compared. So pay then takes the cost alone, whatever else has been charged
+// meanwhile.
 func (p *Prover) try(ctx context.Context, v Visitor, actor audit.Actor, charge, judge func(tx *store.Tx) (refusal, err error), pay func(tx *store.Tx) error) (err error) {
 	var refusal error
-	compared, over := false, false // in any run of the write; said of the last one
-	defer func() {                 // of a panic too
+	compared, judged, over := false, false, false // in any run of the write; in the last one; and it was committed
+	defer func() {                                // after a panic too
 		if compared && !over {
 			err = p.payNow(ctx, v, err, pay)
 		}
 	}()
 	err = p.DB.Write(ctx, v.Actor().Quietly(), func(tx *store.Tx) (err error) {
-		over = false
+		judged = false
 		if refusal, err = charge(tx); err != nil {
 			return err
 		}
-		if refusal != nil {
-			if over = true; tx.Recorded() {
-				return nil
-			}
+		if refusal != nil && !tx.Recorded() {
 			return refusal
 		}
-		compared = true
+		if refusal != nil {
+			return nil
+		}
+		compared, judged = true, true
 		tx.Actor = actor
 		refusal, err = judge(tx)
 		return err
 	})
-	over = over || err == nil
+	over = err == nil && judged
 	if err == nil {
 		err = refusal
 	}

@@ -9,8 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
+	"countersign/internal/domain/ceremony"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/passkey"
 	"countersign/internal/domain/session"
@@ -132,6 +135,27 @@ func TestTriesThatFailTogetherAreAllPaidFor(t *testing.T) {
 		}
 		t.Logf("%d were compared", compared.Load())
 	})
+}
+
+// A run that lost a race was compared, though the next one is refused before it
+// is: its ceremony is over by then.
+func TestATryThatLosesARaceIsPaidFor(t *testing.T) {
+	t.Parallel()
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
+		i := w.Owner(alice)
+		app := w.Bind(i)
+		at := w.Password(w.Visitor, alice)
+		runs := 0
+		err := w.Prover.Check(ctx(), w.Visitor, w.Visitor.As(i), i, at.Ceremony, prove.Answer{Method: factor.VirtualMFA, Codes: []string{app.Code(0)}}, audit.Event{Name: audit.IdentityVerify}, func(*store.Tx, factor.Proof) error {
+			runs++
+			w.Clock.Advance(time.Hour)
+			return &pgconn.PgError{Code: "40001"}
+		})
+		testkit.Want(t, "the try", err, ceremony.ErrGone)
+		if n, _, counted := w.DB.Read(ctx()).Counted("codes:"+throttle.Network(w.Visitor.Address).String(), w.Clock.Now()); runs != 1 || n != 1 || counted != nil || w.Budget(i).Fails != 1 {
+			t.Errorf("%d runs, the network has %d, %+v, %v", runs, n, w.Budget(i), counted)
+		}
+	}, storetest.Postgres)
 }
 
 // One that cannot be paid for is said to be ours, whatever it came to.

@@ -85,6 +85,13 @@ func (tx *Tx) Count(scope string, limit int, window time.Duration) (ok bool, wai
 	return false, wait, err
 }
 
+// Alone has whoever comes to the same scope wait until the end of this write,
+// and then see what it has done.
+func (tx *Tx) Alone(scope string) error {
+	_, _, err := tx.Count(scope, 1<<30, 24*time.Hour)
+	return err
+}
+
 // Uncount takes one back.
 func (tx *Tx) Uncount(scope string) error {
 	return tx.later("UPDATE throttle_window SET counted = counted - 1 WHERE scope = $1 AND counted > 0", scope)

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"errors"
-	"time"
 
 	"countersign/internal/domain/account"
 	"countersign/internal/domain/audit"
@@ -148,9 +147,7 @@ func (f *Flow) add(ctx context.Context, v prove.Visitor, s prove.Signed, n *newU
 		if n.hash != "" {
 			i.PasswordHash, i.PasswordChangedAt, i.PasswordAlone = n.hash, tx.Now, account.LongEnoughAlone(n.password)
 		}
-		// Whoever makes another one at the same time waits here until we are
-		// done, and then counts this one too.
-		if _, _, err := tx.Count("users:"+string(i.Account), 1<<30, 24*time.Hour); err != nil {
+		if err := tx.Alone("users:" + string(i.Account)); err != nil {
 			return err
 		}
 		details := map[string]string{"user": i.UserName, "role": string(i.Role)}

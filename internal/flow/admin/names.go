@@ -99,8 +99,9 @@ func (f *Flow) AddDomain(ctx context.Context, v prove.Visitor, s prove.Signed, d
 		if err != nil {
 			return err
 		}
-		// The event comes first: whoever adds another at the same time waits, and
-		// then counts this one too.
+		if err := tx.Alone("domains:" + string(i.Account)); err != nil {
+			return err
+		}
 		if err := tx.Record(audit.Event{Account: i.Account, Name: audit.DomainAdd, Target: domain}); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -132,4 +133,31 @@ func TestActions(t *testing.T) {
 	if admin.ChangeSettings(same) != all["change_settings"] || admin.ChangeSettings(other) == all["change_settings"] {
 		t.Error("a verification for settings is one for others, or not for its own")
 	}
+}
+
+func TestQuotaOfDomainsHoldsInParallel(t *testing.T) {
+	on(t, func(t *testing.T, c *scene) {
+		s := []prove.Signed{c.as(c.owner), c.as(c.boss)}
+		add := func(n int, domain string) error {
+			_, err := c.f.AddDomain(c.ctx(), c.Visitor, s[n], domain)
+			return err
+		}
+		for n := range admin.DomainsMax - 1 {
+			c.want("one of them", add(0, fmt.Sprintf("d%d.example", n)), nil)
+		}
+		for range 30 {
+			added := 0
+			for n, err := range storetest.Parallel(2, func(n int) error { return add(n, fmt.Sprintf("last%d.example", n)) }) {
+				if err != nil {
+					c.want("one too many", err, admin.ErrDomainsMany)
+					continue
+				}
+				added++
+				c.want("remove it", c.f.RemoveDomain(c.ctx(), c.Visitor, s[n], fmt.Sprintf("last%d.example", n)), nil)
+			}
+			if added != 1 {
+				t.Fatalf("%d were added where one had room", added)
+			}
+		}
+	})
 }

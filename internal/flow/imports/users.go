@@ -82,7 +82,7 @@ type settling struct {
 	tx             *store.Tx
 	into           Into
 	settings       account.Settings
-	counted        bool // the account's chain is ours, and with it the numbers
+	counted        bool // the numbers are ours
 	users, devices int
 	report         People
 }
@@ -109,8 +109,6 @@ func (im *settling) add(p Person) (why string, err error) {
 	if err != nil {
 		return "", err
 	}
-	// The event comes first: whoever makes another at the same time waits at the
-	// account's chain, and then counts these too.
 	details := map[string]string{"user": i.UserName, "role": string(i.Role), "import": "yes"}
 	if err := im.record(audit.UserCreate, i, string(i.ID), details); err != nil {
 		return "", err
@@ -164,6 +162,11 @@ func (im *settling) count() (err error) {
 		return nil
 	}
 	im.counted = true
+	for _, what := range []string{"users:", "devices:"} {
+		if err := im.tx.Alone(what + string(im.into.Account.ID)); err != nil {
+			return err
+		}
+	}
 	if im.users, err = im.tx.CountUsers(im.into.Account.ID, store.UserQuery{Now: im.tx.Now}); err != nil {
 		return err
 	}

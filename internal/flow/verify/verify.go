@@ -70,14 +70,14 @@ func (f *Flow) Begin(ctx context.Context, v prove.Visitor, s prove.Signed, a pol
 }
 
 func (f *Flow) open(r *store.Reader, now time.Time, s prove.Signed, id string) (c ceremony.Ceremony, i account.Identity, d policy.Decision, err error) {
-	if i, err = r.Identity(s.Identity.ID); err != nil {
-		return c, i, d, err
-	}
-	c, err = r.CeremonyOfSession(ceremony.Verify, id, s.Session.ID)
+	c, err = r.CeremonyOfSession(ceremony.Verify, id, s.Session.ID) // first, as in prove.Check: they lock in one order
 	if errors.Is(err, store.ErrNoRow) {
 		return c, i, d, ceremony.ErrGone
 	}
 	if err != nil {
+		return c, i, d, err
+	}
+	if i, err = r.Identity(s.Identity.ID); err != nil {
 		return c, i, d, err
 	}
 	if !now.Before(c.ExpiresAt) || i.Epoch != c.Epoch {
