@@ -107,7 +107,8 @@ func (f *Flow) progress(tx *store.Tx, v prove.Visitor, i account.Identity, c cer
 	return p, err
 }
 
-// decide asks the policy what is still needed.
+// decide asks the policy what is still needed. Who has no try left may go on if
+// that is no proof: the last one was right.
 func (f *Flow) decide(tx *store.Tx, i account.Identity, c ceremony.Ceremony) (policy.Facts, policy.Decision, error) {
 	facts, err := tx.Facts(i, c.Proofs)
 	if err != nil {
@@ -117,6 +118,9 @@ func (f *Flow) decide(tx *store.Tx, i account.Identity, c ceremony.Ceremony) (po
 		facts.RecoveryCodes = max(facts.RecoveryCodes, 1) // it was there when it was shown
 	}
 	d := policy.Reset(facts)
+	if d.Step == policy.Verify && c.TriesLeft <= 0 {
+		return facts, d, ceremony.ErrNoTries
+	}
 	if d.Step == policy.Refuse {
 		return facts, d, ErrRefused
 	}
@@ -129,8 +133,8 @@ func (f *Flow) ceremony(tx *store.Tx, token secret.Token) (c ceremony.Ceremony, 
 	if errors.Is(err, store.ErrNoRow) {
 		return c, i, ceremony.ErrGone
 	}
-	if err == nil {
-		err = c.Open(tx.Now)
+	if err == nil && !tx.Now.Before(c.ExpiresAt) {
+		err = ceremony.ErrGone
 	}
 	if err == nil {
 		i, _, err = f.link(&tx.Reader, tx.Now, c.Private.Link)

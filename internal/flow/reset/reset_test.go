@@ -14,6 +14,7 @@ import (
 	"countersign/internal/domain/audit"
 	"countersign/internal/domain/factor"
 	"countersign/internal/domain/policy"
+	"countersign/internal/domain/throttle"
 	"countersign/internal/flow/reset"
 	"countersign/internal/prove"
 	"countersign/internal/secret"
@@ -266,6 +267,29 @@ func TestTriesAreCountedAsAtSignIn(t *testing.T) {
 		if left := w.Budget(i).Left; left != before-3 {
 			t.Errorf("%d tries left of %d", left, before)
 		}
+	})
+}
+
+func TestTheLastTryMayBeRight(t *testing.T) {
+	t.Parallel()
+	testkit.On(t, func(t *testing.T, w *testkit.World) {
+		i := w.Owner(alice)
+		app := w.Bind(i)
+		request(t, w, alice)
+		p := begin(t, w, alice)
+		answer := func(code string) (reset.Progress, error) {
+			return flow(w).Answer(ctx(), w.Visitor, p.Token, prove.Answer{Method: factor.VirtualMFA, Codes: []string{code}})
+		}
+		for range throttle.CeremonyTries - 1 {
+			testkit.Want(t, "a wrong code", second(answer(app.WrongCode())), factor.ErrCodeWrong)
+		}
+		if done, err := answer(app.Code(0)); err != nil || done.Step != policy.NewPassword {
+			t.Errorf("the last try: %+v, %v", done, err)
+		}
+		if at, err := flow(w).State(ctx(), w.Visitor, p.Token); err != nil || at.Step != policy.NewPassword {
+			t.Errorf("after it: %+v, %v", at, err)
+		}
+		testkit.Want(t, "the new password", second(flow(w).SetPassword(ctx(), w.Visitor, p.Token, fresh)), nil)
 	})
 }
 
