@@ -49,8 +49,8 @@ func (r *Reader) budget(a account.ID, i account.IdentityID, now time.Time, numbe
 // SaveBudget keeps a budget. If another write changed it since version, the
 // whole write is tried again.
 func (tx *Tx) SaveBudget(a account.ID, i account.IdentityID, b throttle.Budget, version int64) error {
-	if version == 0 {
-		return tx.oneLater(errLost, `INSERT INTO guess_budget (account_id, identity_id, tries_left, refilled_at, fails, fails_since, password_refill_at, version)
+	if version == 0 { // nothing is locked yet: known before anything is compared
+		return tx.one(errLost, `INSERT INTO guess_budget (account_id, identity_id, tries_left, refilled_at, fails, fails_since, password_refill_at, version)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, 1) ON CONFLICT (account_id, identity_id) DO NOTHING`,
 			a, i, b.Left, micros(b.RefilledAt), b.Fails, micros(b.FailsSince), micros(b.PasswordRefillAt))
 	}
