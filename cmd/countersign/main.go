@@ -114,7 +114,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 // complain says what is wrong, one line each: no capital, no full stop.
 func complain(w io.Writer, err error) int {
 	text := err.Error()
-	if f := fault.From(err); f.Kind != fault.Internal && f.Kind != fault.Unavailable {
+	if f := fault.From(err); !f.Kind.Ours() {
 		text = locale.All[0].Fault(f)
 	}
 	for line := range strings.Lines(text) {

@@ -24,6 +24,9 @@ const (
 	Unavailable             // a part is out of order: come back
 )
 
+// Ours reports whether the visitor could not have helped it.
+func (k Kind) Ours() bool { return k == Internal || k == Unavailable }
+
 // A Fault is a refusal that the visitor may see. Code is stable: it is the key
 // of the sentence shown, the API's code, and what tests compare.
 type Fault struct {

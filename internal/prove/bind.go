@@ -20,9 +20,6 @@ import (
 // DeviceNameMax is the longest name of a device, in code points.
 const DeviceNameMax = 64
 
-// attachesPerDay is far beyond what anybody does: the count serves as a lock.
-const attachesPerDay = 1 << 20
-
 // Faults about what is bound.
 var (
 	ErrDeviceName   = fault.New(fault.Invalid, "device.name").On("name").With("Max", DeviceNameMax)
@@ -130,9 +127,7 @@ func (p *Prover) AttachPhone(tx *store.Tx, v Visitor, i account.Identity, old st
 	if err != nil {
 		return err
 	}
-	// Whoever attaches the same number waits here until we are done, and then
-	// counts us too.
-	if _, _, err := tx.Count("attach:"+string(number), attachesPerDay, 24*time.Hour); err != nil {
+	if err := tx.Alone("attach:" + string(number)); err != nil {
 		return err
 	}
 	n, err := tx.PhoneIdentities(number)
@@ -182,10 +177,8 @@ func (p *Prover) BindSecurityEmail(tx *store.Tx, v Visitor, i account.Identity, 
 	if err != nil {
 		return err
 	}
-	// Whoever binds the same address waits here until we are done, and then
-	// counts us too.
 	key := account.EmailKey(address)
-	if _, _, err := tx.Count("bind:email:"+key, attachesPerDay, 24*time.Hour); err != nil {
+	if err := tx.Alone("bind:email:" + key); err != nil {
 		return err
 	}
 	n, err := tx.SecurityEmailIdentities(address)

@@ -185,11 +185,7 @@ func (p *Prover) payNow(ctx context.Context, v Visitor, failed error, pay func(t
 
 // ours reports whether what refused a proof is no fault of the visitor's.
 func ours(refusal error) bool {
-	if refusal == nil {
-		return false
-	}
-	kind := fault.From(refusal).Kind
-	return kind == fault.Internal || kind == fault.Unavailable
+	return refusal != nil && fault.From(refusal).Kind.Ours()
 }
 
 // A trial is an answer that was read.

@@ -32,9 +32,6 @@ const (
 // ChallengeLifetime is how long a challenge waits for its answer.
 const ChallengeLifetime = 10 * time.Minute
 
-// passkeysPerDay only makes the rows that changes of one identity wait at.
-const passkeysPerDay = 1 << 20
-
 // A NewPasskey is a passkey that is being made.
 type NewPasskey struct {
 	Ceremony string          // its id, which is no secret
@@ -335,9 +332,7 @@ func bindable(i account.Identity, s account.Settings) (l passkey.Lists) {
 // AddPasskey binds a passkey under the name typed, or under that of its maker.
 // The caller tells of it.
 func (p *Prover) AddPasskey(tx *store.Tx, v Visitor, i account.Identity, c passkey.Credential, typed string) (k store.Passkey, err error) {
-	// Whoever binds at the same time waits here until we are done, and then
-	// counts us too.
-	if _, _, err := tx.Count("passkeys:"+string(i.ID), passkeysPerDay, 24*time.Hour); err != nil {
+	if err := tx.Alone("passkeys:" + string(i.ID)); err != nil {
 		return k, err
 	}
 	present, err := tx.Passkeys(i.Account, i.ID)

@@ -231,10 +231,10 @@ func (db *DB) Write(ctx context.Context, actor audit.Actor, f func(tx *Tx) error
 	return db.write(ctx, actor, db.engine.Begin, f)
 }
 
-// Charge is the Write of what a try costs that is compared later. Every node sees it at once; the disk
-// has it with the Write that says what became of the try, before which nobody
-// is told. One that records an event is a Write. It serves as well for what
-// nobody is told of at all.
+// Charge is the Write of what a try costs that is compared later. Every node
+// sees it at once; the disk has it with the Write that says what became of the
+// try, before which nobody is told. One that records an event is a Write. It
+// serves as well for what nobody is told of at all.
 func (db *DB) Charge(ctx context.Context, actor audit.Actor, f func(tx *Tx) error) error {
 	err := db.write(ctx, actor, db.engine.BeginLight, func(tx *Tx) error {
 		if err := f(tx); err != nil || len(tx.events) == 0 {

@@ -148,7 +148,7 @@ func (s *Running) End(err error) time.Duration {
 	if err != nil {
 		f := fault.From(err)
 		code = f.Code
-		s.span.Failed = f.Kind == fault.Internal || f.Kind == fault.Unavailable
+		s.span.Failed = f.Kind.Ours()
 		if errors.Is(err, context.Canceled) {
 			code, s.span.Failed = "canceled", false // somebody went away
 		}

@@ -77,7 +77,7 @@ func (a *API) problem(ctx context.Context, err error) error {
 	f := fault.From(err)
 	info := request.InfoIn(ctx)
 	p := newProblem(request.Status(err), f.Code, a.locale(ctx).Fault(f), info.ID)
-	if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
+	if f.Kind.Ours() {
 		a.Log.Log(ctx, request.Level(f), "request refused", "request", info.ID, "front", "api", "code", f.Code, "error", err.Error())
 	}
 	p.Field = f.Field

@@ -107,7 +107,7 @@ func RetryAfter(w http.ResponseWriter, f *fault.Fault) {
 // Log writes down what is not the visitor's doing: once, with the request's id.
 func Log(log *slog.Logger, r *http.Request, err error) {
 	f := fault.From(err)
-	if (f.Kind == fault.Internal || f.Kind == fault.Unavailable) && !errors.Is(err, context.Canceled) {
+	if f.Kind.Ours() && !errors.Is(err, context.Canceled) {
 		log.Log(r.Context(), Level(f), "request refused", "request", InfoOf(r).ID, "route", Route(r), "code", f.Code, "error", err.Error())
 	}
 }
