@@ -111,6 +111,7 @@ func TestTheBarStaysOnItsLine(t *testing.T) {
 	for rows := range int64(11) {
 		line.draw(transfer.Report{Phase: transfer.Copying, Table: "session", Rows: rows, Of: 10, Total: rows, OfAll: 10, Ended: rows == 10})
 	}
+	line.draw(transfer.Report{Phase: transfer.Comparing, Table: "session", Rows: 11, Total: 11, OfAll: 10, Ended: true}) // somebody else writes there
 	text := b.String()
 	if strings.Contains(text, "\n") || !strings.Contains(text, "copy [###...........................]  10%  session") || !strings.HasSuffix(text, "\r\x1b[2K") {
 		t.Errorf("%q", text)

@@ -30,7 +30,7 @@ func share(r transfer.Report) (percent int64, known bool) {
 	if r.OfAll == 0 {
 		return 0, false
 	}
-	return r.Total * 100 / r.OfAll, true
+	return min(r.Total, r.OfAll) * 100 / r.OfAll, true
 }
 
 // lines are for a log: one now and then, so that what takes long is seen to
@@ -72,7 +72,7 @@ const barWidth = 30
 func (b *bar) draw(r transfer.Report) {
 	line := fmt.Sprintf("%s %s: %s", r.Phase, r.Table, counted(int(r.Rows), "row"))
 	if percent, known := share(r); known {
-		full := int(r.Total * barWidth / r.OfAll)
+		full := int(min(r.Total, r.OfAll) * barWidth / r.OfAll)
 		line = fmt.Sprintf("%s [%s%s] %3d%%  %s", r.Phase, strings.Repeat("#", full), strings.Repeat(".", barWidth-full), percent, r.Table)
 	}
 	if line == b.last {

@@ -166,7 +166,7 @@ func (d *Desk) header(ctx context.Context, from *engine.Engine, now engine.Query
 	}
 	for _, t := range tables {
 		if t.Name == headsTable {
-			heads, err := digest(ctx, now, t)
+			heads, err := digest(ctx, now, t, func(int64) {})
 			if err != nil {
 				return h, err
 			}

@@ -7,7 +7,7 @@ import (
 	"countersign/internal/store/engine"
 )
 
-func init() { commitEvery = 150 } // so that few rows are several transactions
+func init() { commitEvery, reportEvery = 150, 40 } // so that few rows are several transactions, and told of
 
 // For tests alone.
 var (

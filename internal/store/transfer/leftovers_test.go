@@ -2,6 +2,7 @@ package transfer_test
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -114,5 +115,78 @@ func TestABackupRemovesWhatOneThatWasKilledHasLeft(t *testing.T) {
 	found("in the end", "first", "second", "third", "fourth")
 	if _, _, err := d.Check(t.Context(), filepath.Join(dir, "fourth"), lock); err != nil {
 		t.Errorf("the one that was slow: %v", err)
+	}
+}
+
+// What a restore that was killed has left goes with the next one beside it,
+// and nothing else does.
+func TestARestoreRemovesWhatOneThatWasKilledHasLeft(t *testing.T) {
+	t.Parallel()
+	w := testkit.New(t, storetest.SQLite)
+	lock, err := transfer.CheapLock("twelve chars, or more")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, dir := filepath.Join(t.TempDir(), "backup"), t.TempDir()
+	if _, err := desk(w.World, w.Config.URL).Backup(t.Context(), transfer.Backup{File: file, Lock: lock}); err != nil {
+		t.Fatal(err)
+	}
+	others := []string{".countersign-restore", ".countersign-restore-file", "countersign-restore-1"}
+	for n, name := range others {
+		path := filepath.Join(dir, name)
+		err := os.Mkdir(path, 0o700)
+		if n == 1 {
+			err = errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	under := func() []string {
+		t.Helper()
+		list, err := filepath.Glob(filepath.Join(dir, ".countersign-restore-[0-9]*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	to := filepath.Join(dir, "countersign.db")
+	kill(t, killed{From: to, Keys: w.KeysFile, At: 1, Restore: file})
+	rest := under()
+	if len(rest) != 1 {
+		t.Fatalf("a restore that was killed left %v", rest)
+	}
+
+	var log bytes.Buffer
+	d := desk(w.World, to)
+	d.Store.Log = slog.New(slog.NewTextHandler(&log, nil))
+	asked := false
+	d.Report = func(transfer.Report) {
+		if asked {
+			return
+		}
+		asked = true
+		if now := under(); len(now) != 1 || now[0] == rest[0] {
+			t.Errorf("of the one that was killed and the one that goes on there are %v", now)
+		}
+		// Another beside it leaves what is being filled alone.
+		beside := desk(w.World, filepath.Join(dir, "other.db"))
+		if _, _, err := beside.Restore(t.Context(), transfer.Restore{File: file, Lock: lock, Keys: w.KeysFile}); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, _, err := d.Restore(t.Context(), transfer.Restore{File: file, Lock: lock, Keys: w.KeysFile}); err != nil || !asked {
+		t.Fatal(err, asked)
+	}
+	if now := under(); len(now) > 0 {
+		t.Errorf("in the end there are %v", now)
+	}
+	if text := log.String(); strings.Count(text, "removed what a restore that was killed had left") != 1 || !strings.Contains(text, rest[0]) {
+		t.Errorf("told: %q", text)
+	}
+	for _, name := range others {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -47,7 +47,7 @@ func (d *Desk) Move(ctx context.Context, m Move) (done Done, err error) {
 	if err != nil {
 		return done, err
 	}
-	source, err := d.digests(ctx, from.Reader, tables, Reading)
+	source, err := d.digests(ctx, from.Reader, tables, Reading, 0)
 	if err != nil {
 		return done, err
 	}
@@ -200,7 +200,7 @@ func (d *Desk) fill(ctx context.Context, from, to *engine.Engine, tables []engin
 		return err
 	}
 	defer func() { _ = now.Close() }()
-	target, err := d.digests(ctx, now, tables, Comparing)
+	target, err := d.digests(ctx, now, tables, Comparing, total)
 	if err != nil {
 		return err
 	}
@@ -255,15 +255,19 @@ func (d *Desk) copyTable(ctx context.Context, from, to *engine.Engine, t engine.
 // digests of tables, in their order.
 type digests []*Digest
 
-func (d *Desk) digests(ctx context.Context, q engine.Queryer, tables []engine.Table, phase Phase) (list digests, err error) {
+// digests reads tables; ofAll: how many rows they should have, zero: not known.
+func (d *Desk) digests(ctx context.Context, q engine.Queryer, tables []engine.Table, phase Phase, ofAll int64) (list digests, err error) {
 	var total int64
 	for _, t := range tables {
-		g, err := digest(ctx, q, t)
+		tell := func(rows int64, ended bool) {
+			d.report(Report{Phase: phase, Table: t.Name, Rows: rows, Ended: ended, Total: total + rows, OfAll: ofAll})
+		}
+		g, err := digest(ctx, q, t, func(rows int64) { tell(rows, false) })
 		if err != nil {
 			return nil, err
 		}
+		tell(g.Rows, true)
 		total += g.Rows
-		d.report(Report{Phase: phase, Table: t.Name, Rows: g.Rows, Of: g.Rows, Ended: true, Total: total})
 		list = append(list, g)
 	}
 	return list, nil

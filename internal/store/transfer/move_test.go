@@ -56,7 +56,11 @@ func TestAMovedDatabaseIsTheSame(t *testing.T) {
 			to := storetest.PostgresURL(t)
 			d := desk(w.World, w.Config.URL)
 			ended := map[string]bool{}
+			midway := map[transfer.Phase]int{}
 			d.Report = func(r transfer.Report) {
+				if !r.Ended && r.Rows > 0 && r.Rows < int64(len(want[r.Table])) && r.Total >= r.Rows && (r.Phase == transfer.Reading || int(r.OfAll) == rowsOf(want)) {
+					midway[r.Phase]++
+				}
 				if r.Phase == transfer.Copying && r.Ended {
 					ended[r.Table] = r.Rows == r.Of && int(r.Rows) == len(want[r.Table])
 				}
@@ -70,6 +74,11 @@ func TestAMovedDatabaseIsTheSame(t *testing.T) {
 				rows += len(list)
 				if !ended[name] {
 					t.Errorf("of %s no end was reported, or a wrong one", name)
+				}
+			}
+			for _, phase := range []transfer.Phase{transfer.Reading, transfer.Copying, transfer.Comparing} {
+				if midway[phase] == 0 {
+					t.Errorf("%s: nothing is told in the midst of a table", phase)
 				}
 			}
 			if done.Tables != len(want) || int(done.Rows) != rows || done.Chains != 2 {

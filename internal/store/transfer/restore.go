@@ -92,11 +92,18 @@ func (d *Desk) keysOf(h Header, r Restore) (undo func() error, err error) {
 
 // restoreFile fills a file beside the one it becomes.
 func (d *Desk) restoreFile(ctx context.Context, a *archiveReader) (done Done, err error) {
-	dir, err := os.MkdirTemp(filepath.Dir(d.Store.URL), ".restore-*") // mode 0700
+	d.clearFillings(filepath.Dir(d.Store.URL))
+	dir, err := os.MkdirTemp(filepath.Dir(d.Store.URL), filling) // mode 0700
 	if err != nil {
 		return done, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	ours, err := os.Open(dir)
+	if err != nil {
+		return done, err
+	}
+	defer func() { _ = ours.Close() }()
+	claim(ours)
 	path := filepath.Join(dir, filepath.Base(d.Store.URL))
 	e, err := engine.Open(ctx, engine.Config{URL: path})
 	if err != nil {
@@ -178,16 +185,16 @@ func (d *Desk) refill(ctx context.Context, e *engine.Engine, databaseURL string,
 	if err != nil {
 		return done, err
 	}
+	now, err := d.digests(ctx, e.Reader, a.Tables, Comparing, read.rows())
+	if err != nil {
+		return done, err
+	}
 	for n, t := range a.Tables {
-		g, err := digest(ctx, e.Reader, t)
-		if err != nil {
-			return done, err
-		}
+		g := now[n]
 		if g.String() != read[n].String() {
 			return done, fmt.Errorf("table %s is not what was read (%s, %s)", t.Name, read[n], g)
 		}
 		done.Tables, done.Rows = done.Tables+1, done.Rows+g.Rows
-		d.report(Report{Phase: Comparing, Table: t.Name, Rows: g.Rows, Ended: true, Total: done.Rows})
 	}
 	event := audit.Event{Name: audit.DatabaseRestore, Details: map[string]string{"made_at": a.MadeAt.UTC().Format(time.RFC3339)}}
 	done.Chains, err = d.conclude(ctx, databaseURL, event, audit.OperatorActor("restore"), func() error { return endWhatLived(ctx, e, d.Store.Now()) })
@@ -195,7 +202,7 @@ func (d *Desk) refill(ctx context.Context, e *engine.Engine, databaseURL string,
 }
 
 // pour writes the rows as they are read.
-func (d *Desk) pour(ctx context.Context, e *engine.Engine, a *archiveReader) ([]*Digest, error) {
+func (d *Desk) pour(ctx context.Context, e *engine.Engine, a *archiveReader) (digests, error) {
 	var waiting []row
 	var rows, total int64
 	size := 0

@@ -118,11 +118,14 @@ func keyColumns(t engine.Table) []engine.Column {
 	return list
 }
 
-// digest reads a whole table.
-func digest(ctx context.Context, q engine.Queryer, t engine.Table) (*Digest, error) {
+// digest reads a whole table, and tells now and then how many rows it has read.
+func digest(ctx context.Context, q engine.Queryer, t engine.Table, tell func(rows int64)) (*Digest, error) {
 	d, buffer := &Digest{}, []byte(nil)
 	err := each(ctx, q, t, "SELECT "+strings.Join(columnNames(t), ", ")+" FROM "+t.Name, nil, func(r row) error {
 		buffer = d.add(r, buffer)
+		if d.Rows%reportEvery == 0 {
+			tell(d.Rows)
+		}
 		return nil
 	})
 	return d, err

@@ -51,7 +51,7 @@ func (d *Desk) report(r Report) {
 }
 
 // reportEvery is after how many rows the next report comes.
-const reportEvery = 5000
+var reportEvery int64 = 5000
 
 // A Done says what was moved, copied or put back.
 type Done struct {

@@ -276,13 +276,15 @@ func chainsHold(t *testing.T, db *store.DB) {
 	}
 }
 
-// A killed is a move or a backup in a process of its own, which kills itself.
+// A killed is a move, a backup or a restore in a process of its own, which kills
+// itself.
 type killed struct {
 	From, To, Keys string
 	At             int            // the report at which
 	Phase          transfer.Phase // of that report; none: of copying
 	Anew           bool
 	Backup         string // makes one there instead
+	Restore        string // puts that one back instead
 }
 
 const killedVariable = "COUNTERSIGN_TEST_MOVE"
@@ -313,13 +315,16 @@ func (k killed) run() {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			}
 		}}
-	if k.Backup != "" {
-		lock, lockErr := transfer.CheapLock("twelve chars, or more")
+	lock, lockErr := transfer.CheapLock("twelve chars, or more")
+	switch {
+	case k.Backup != "":
 		_, err = d.Backup(context.Background(), transfer.Backup{File: k.Backup, Lock: lock})
-		err = errors.Join(err, lockErr)
-	} else {
+	case k.Restore != "":
+		_, _, err = d.Restore(context.Background(), transfer.Restore{File: k.Restore, Lock: lock, Keys: k.Keys})
+	default:
 		_, err = d.Move(context.Background(), transfer.Move{To: k.To, Anew: k.Anew})
 	}
+	err = errors.Join(err, lockErr)
 	fmt.Println("not killed:", err)
 	os.Exit(0)
 }
