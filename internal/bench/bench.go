@@ -13,7 +13,9 @@ import (
 	"slices"
 	"time"
 
+	"countersign/internal/store"
 	"countersign/internal/store/engine"
+	"countersign/internal/store/yardstick"
 )
 
 // Options say what is measured.
@@ -101,7 +103,7 @@ func (o Options) engine(ctx context.Context, name string, r *Report) (err error)
 	var all []*population
 	defer func() {
 		for _, p := range all {
-			err = errors.Join(err, p.db.Close())
+			err = errors.Join(err, p.close())
 		}
 	}()
 	for _, n := range o.Sizes {
@@ -109,7 +111,7 @@ func (o Options) engine(ctx context.Context, name string, r *Report) (err error)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
-		url, drop, err := o.database(ctx, name, dir, fmt.Sprintf("countersign_bench_%d_%d", os.Getpid(), n))
+		url, drop, err := o.database(ctx, name, dir, "countersign.db", fmt.Sprintf("countersign_bench_%d_%d", os.Getpid(), n))
 		if err != nil {
 			return err
 		}
@@ -124,6 +126,14 @@ func (o Options) engine(ctx context.Context, name string, r *Report) (err error)
 		if err := settle(ctx, url); err != nil {
 			return err
 		}
+		bare, drop, err := o.database(ctx, name, dir, "bare.db", fmt.Sprintf("countersign_bench_bare_%d_%d", os.Getpid(), n))
+		if err != nil {
+			return err
+		}
+		defer drop()
+		if p.bare, err = yardstick.Open(ctx, bare, store.Migrations(), int64(n)); err != nil {
+			return err
+		}
 	}
 	for _, op := range operations {
 		o.Say("%s: %s", name, op.name)
@@ -132,7 +142,7 @@ func (o Options) engine(ctx context.Context, name string, r *Report) (err error)
 			return fmt.Errorf("%s: %w", op.name, err)
 		}
 		r.Operations = append(r.Operations, rows...)
-		if last := rows[len(rows)-1]; len(rows) > 1 {
+		if last := rows[len(rows)-1]; len(rows) > 1 && op.name != plain {
 			r.Comparisons = append(r.Comparisons, Comparison{What: fmt.Sprintf("%s: %d identities against %d", op.name, last.Identities, rows[0].Identities), Engine: name, Ratio: last.Growth, AtMost: true, Target: 1.10})
 		}
 	}
@@ -154,10 +164,10 @@ func (o Options) engine(ctx context.Context, name string, r *Report) (err error)
 	return nil
 }
 
-// database makes one, and returns what removes it.
-func (o Options) database(ctx context.Context, kind, dir, name string) (url string, drop func(), err error) {
+// database makes one: a file in dir on SQLite. It returns what removes it.
+func (o Options) database(ctx context.Context, kind, dir, file, name string) (url string, drop func(), err error) {
 	if kind == "sqlite" {
-		return filepath.Join(dir, "countersign.db"), func() {}, nil
+		return filepath.Join(dir, file), func() {}, nil
 	}
 	url, remove, err := engine.CreateDatabase(ctx, o.Postgres, name)
 	return url, func() {

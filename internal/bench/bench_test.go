@@ -57,7 +57,7 @@ func TestEverythingIsMeasuredOnBothEngines(t *testing.T) {
 	if tables["identity"] != 2 || tables["audit_event"] != 2 || tables["session"] != 2 {
 		t.Errorf("the tables are %v", tables)
 	}
-	if len(seen) != 8 || len(r.Nodes) != 4 {
+	if len(seen) != 9 || len(r.Nodes) != 4 {
 		t.Errorf("%d operations, %d rows of nodes", len(seen), len(r.Nodes))
 	}
 	for _, c := range r.Comparisons {

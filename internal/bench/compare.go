@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -25,7 +24,6 @@ import (
 	"countersign/internal/secret"
 	"countersign/internal/server"
 	"countersign/internal/store"
-	"countersign/internal/store/yardstick"
 )
 
 // turns lets two things take turns and returns how long their runs took.
@@ -58,24 +56,11 @@ func mean(took []time.Duration) time.Duration {
 // againstEngine compares a check of a code with the same rows by plain SQL.
 func (o Options) againstEngine(ctx context.Context, p *population, r *Report) error {
 	o.Say("%s: TOTP check beside the bare database", p.engine)
-	url, drop, err := o.database(ctx, p.engine, filepath.Join(p.dir), fmt.Sprintf("countersign_bench_bare_%d", time.Now().UnixNano()))
-	if err != nil {
-		return err
-	}
-	defer drop()
-	if p.engine == "sqlite" {
-		url = filepath.Join(p.dir, "bare.db")
-	}
-	y, err := yardstick.Open(ctx, url, store.Migrations(), int64(p.size))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = y.Close() }()
 	ours, bare, err := o.turns(ctx, func(d time.Duration) ([]time.Duration, error) {
 		took, _, err := during(ctx, d, func() (func() error, error) { return checkTOTP(ctx, p) })
 		return took, err
 	}, func(d time.Duration) ([]time.Duration, error) {
-		took, _, err := during(ctx, d, func() (func() error, error) { return func() error { return y.Check(ctx) }, nil })
+		took, _, err := during(ctx, d, func() (func() error, error) { return checkPlain(ctx, p) })
 		return took, err
 	})
 	if err != nil {

@@ -30,6 +30,7 @@ var operations = []operation{
 	{"password to second step, cheap hash", begin},
 	{"second step by code, to a session", finish},
 	{"TOTP check with its replay row and event", checkTOTP},
+	{plain, checkPlain},
 	{"second step by passkey, to a session", finishByPasskey},
 	{"audit append", appendEvent},
 	{"list of users", list},
@@ -85,6 +86,13 @@ func finishByPasskey(ctx context.Context, p *population) (func() error, error) {
 		}, err
 	}
 	return nil, errors.New("bench: no passkey is offered")
+}
+
+// plain is what of the check is the database's: it has no target.
+const plain = "the rows of a TOTP check by plain SQL"
+
+func checkPlain(ctx context.Context, p *population) (func() error, error) {
+	return func() error { return p.bare.Check(ctx) }, nil
 }
 
 // checkTOTP is the check alone: charged, compared, used up, recorded.

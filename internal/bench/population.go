@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/netip"
@@ -23,6 +24,7 @@ import (
 	"countersign/internal/prove"
 	"countersign/internal/secret"
 	"countersign/internal/store"
+	"countersign/internal/store/yardstick"
 )
 
 const (
@@ -45,6 +47,7 @@ type population struct {
 	size     int
 	dir, url string
 	db       *store.DB
+	bare     *yardstick.Yardstick // in a database of its own, of the same size
 	prover   *prove.Prover
 	signIn   *signin.Flow
 	admin    *admin.Flow
@@ -79,6 +82,13 @@ func openPopulation(ctx context.Context, dir, engine, url string, n int, say fun
 		return nil, err
 	}
 	return p, p.fill(ctx, say)
+}
+
+func (p *population) close() error {
+	if p.bare == nil {
+		return p.db.Close()
+	}
+	return errors.Join(p.db.Close(), p.bare.Close())
 }
 
 func (p *population) now() time.Time { return time.Now().Add(time.Duration(p.moved.Load())) }
