@@ -147,7 +147,9 @@ func (p *population) addAccount(tx *store.Tx, n int, hash string) error {
 		PasswordHash: hash, PasswordChangedAt: tx.Now, PasswordAlone: true, Locale: locale.All[0].Tag, Epoch: 1, CreatedAt: tx.Now})
 }
 
-// addUser makes a user with a login profile, a virtual MFA device and a passkey.
+// addUser makes a user with a login profile, a virtual MFA device and a passkey,
+// and with what the first sign-in leaves for good, a budget and a recovery code:
+// else every sign-in in the large population would be the first of somebody.
 func (p *population) addUser(tx *store.Tx, n int, hash string) error {
 	id, err := p.db.NewID()
 	if err != nil {
@@ -165,7 +167,13 @@ func (p *population) addUser(tx *store.Tx, n int, hash string) error {
 	if err := tx.AddVirtualMFA(i.Account, i.ID, device, errThere); err != nil {
 		return err
 	}
-	return tx.AddPasskey(store.Passkey{Account: i.Account, Identity: i.ID, ID: id, Name: "Key", Credential: p.key.credential(id)})
+	if err := tx.AddPasskey(store.Passkey{Account: i.Account, Identity: i.ID, ID: id, Name: "Key", Credential: p.key.credential(id)}); err != nil {
+		return err
+	}
+	if err := tx.SaveBudget(i.Account, i.ID, throttle.NewBudget(tx.Now), 0); err != nil {
+		return err
+	}
+	return tx.ReplaceRecoveryCodes(i.Account, i.ID, [][]byte{prove.RecoveryHash(i, "the last one left")})
 }
 
 // somebody is a user whose turn it is. Everybody has one turn before anybody
